@@ -1,0 +1,216 @@
+//! One connection to one server, and how long anything on it may take.
+//!
+//! Every exchange is one batch: all commands are written, then all answers are read, in one round trip. Any
+//! failure makes the connection useless, because what was asked and what will be answered no longer agree;
+//! it is the caller's to drop. There is no pool and no reconnect here: a ticket is only good on the
+//! connection it was taken on, and a hidden reconnect would break that rule without a trace.
+
+use std::net::{TcpStream, ToSocketAddrs};
+use std::time::{Duration, Instant};
+
+use memcache::exp::{MetaCommand, MetaConnection, MetaOp, MetaResponse, ReturnCode};
+
+use super::error::Error;
+use super::names::Address;
+
+/// How long an item stays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lifetime {
+    /// Until it is deleted (or evicted, on a server that evicts).
+    Forever,
+    /// This many seconds, at most 30 days: more would be read as a date.
+    Seconds(u32),
+}
+
+impl Lifetime {
+    fn flag(self) -> String {
+        match self {
+            Lifetime::Forever => "T0".into(),
+            Lifetime::Seconds(seconds) => format!("T{}", seconds.clamp(1, 30 * 24 * 3600)),
+        }
+    }
+}
+
+/// A connection to a memcached server.
+pub struct Connection {
+    address: Address,
+    inner: MetaConnection,
+    exchange_limit: Duration,
+    until: Option<Instant>,
+}
+
+impl Connection {
+    /// Connects within `timeout`, which from then on also bounds each exchange.
+    ///
+    /// # Errors
+    /// [`Error::Connect`]. Looking up a host name is the resolver's time, not counted here: use addresses
+    /// where that matters.
+    pub fn open(address: &Address, timeout: Duration) -> Result<Connection, Error> {
+        let fail = |source| Error::Connect { server: address.clone(), source };
+        let deadline = Instant::now() + timeout;
+        let mut last = None;
+        for target in address.as_str().to_socket_addrs().map_err(fail)? {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            match TcpStream::connect_timeout(&target, left) {
+                Ok(stream) => {
+                    stream.set_nodelay(true).map_err(fail)?;
+                    return Ok(Connection {
+                        address: address.clone(),
+                        inner: MetaConnection::from_stream(stream),
+                        exchange_limit: timeout,
+                        until: None,
+                    });
+                }
+                Err(error) => last = Some(error),
+            }
+        }
+        Err(fail(last.unwrap_or_else(|| std::io::ErrorKind::TimedOut.into())))
+    }
+
+    /// The server this goes to.
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// Bounds each exchange by `limit` instead of the connect time-out: for a reader's large batches.
+    pub fn set_exchange_limit(&mut self, limit: Duration) {
+        self.exchange_limit = limit;
+    }
+
+    /// Bounds everything up to a moment, so that several steps together cost at most one time-out. `None`
+    /// lifts it.
+    pub fn set_deadline(&mut self, until: Option<Instant>) {
+        self.until = until;
+    }
+
+    /// Sends `commands` and returns one answer for each, in order.
+    ///
+    /// # Errors
+    /// [`Error::Exchange`]; the connection must not be used again.
+    pub fn exchange(&mut self, commands: &[MetaCommand], key: &str) -> Result<Vec<MetaResponse>, Error> {
+        let left = self.until.map(|until| until.saturating_duration_since(Instant::now()));
+        let limit = left.map_or(self.exchange_limit, |left| left.min(self.exchange_limit));
+        self.inner.set_io_timeout(Some(limit));
+        self.inner.execute_batch(commands).map_err(|source| Error::Exchange {
+            server: self.address.clone(),
+            key: key.to_string(),
+            source,
+        })
+    }
+
+    pub(super) fn unexpected(&self, key: &str, response: &MetaResponse) -> Error {
+        Error::Unexpected { server: self.address.clone(), key: key.to_string(), answer: format!("{:?}", response.rc()) }
+    }
+
+    fn single(&mut self, command: MetaCommand, key: &str) -> Result<MetaResponse, Error> {
+        let mut responses = self.exchange(&[command], key)?;
+        responses.pop().ok_or_else(|| Error::Unexpected {
+            server: self.address.clone(),
+            key: key.to_string(),
+            answer: "none".into(),
+        })
+    }
+
+    /// The value of `key`, or nothing.
+    ///
+    /// # Errors
+    /// [`Error`], naming the key.
+    pub fn get(&mut self, key: &str) -> Result<Option<Vec<u8>>, Error> {
+        let response = self.single(get(key), key)?;
+        Ok(response.value().map(<[u8]>::to_vec))
+    }
+
+    /// Stores `value` whatever was there.
+    ///
+    /// # Errors
+    /// [`Error`], naming the key.
+    pub fn set(&mut self, key: &str, value: &[u8], lifetime: Lifetime) -> Result<(), Error> {
+        let response = self.single(set(key, value, lifetime), key)?;
+        if response.rc() == ReturnCode::Hd { Ok(()) } else { Err(self.unexpected(key, &response)) }
+    }
+
+    /// Stores `value` if the key holds nothing; tells whether it did.
+    ///
+    /// # Errors
+    /// [`Error`], naming the key.
+    pub fn add(&mut self, key: &str, value: &[u8], lifetime: Lifetime) -> Result<bool, Error> {
+        let response = self.single(add(key, value, lifetime), key)?;
+        self.added(key, &response)
+    }
+
+    pub(super) fn added(&self, key: &str, response: &MetaResponse) -> Result<bool, Error> {
+        match response.rc() {
+            ReturnCode::Hd => Ok(true),
+            ReturnCode::Ns => Ok(false),
+            _ => Err(self.unexpected(key, response)),
+        }
+    }
+
+    /// A counter's value and its compare-and-swap token, or nothing.
+    ///
+    /// # Errors
+    /// [`Error::Unexpected`] when the key holds no number, else [`Error`].
+    pub fn counter(&mut self, key: &str) -> Result<Option<(u64, String)>, Error> {
+        let response = self.single(get(key).flag("c"), key)?;
+        let Some(value) = response.value() else { return Ok(None) };
+        let cas = response.flags().find_map(|flag| flag.strip_prefix(b"c"));
+        match (decimal(value), cas.and_then(|cas| std::str::from_utf8(cas).ok())) {
+            (Some(number), Some(cas)) => Ok(Some((number, cas.to_string()))),
+            _ => Err(self.not_a_number(key, value)),
+        }
+    }
+
+    /// Replaces a counter's value if nobody has changed it since `cas` was read; tells whether it did.
+    ///
+    /// # Errors
+    /// [`Error`], naming the key.
+    pub fn compare_and_set(&mut self, key: &str, value: u64, cas: &str) -> Result<bool, Error> {
+        let command = set(key, value.to_string().as_bytes(), Lifetime::Forever).flag(format!("C{cas}"));
+        Ok(self.single(command, key)?.rc() == ReturnCode::Hd)
+    }
+
+    pub(super) fn incremented(&self, key: &str, response: &MetaResponse) -> Result<Option<u64>, Error> {
+        match (response.rc(), response.value()) {
+            (ReturnCode::Nf, _) => Ok(None),
+            (ReturnCode::Va, Some(value)) => decimal(value).map(Some).ok_or_else(|| self.not_a_number(key, value)),
+            _ => Err(self.unexpected(key, response)),
+        }
+    }
+
+    fn not_a_number(&self, key: &str, value: &[u8]) -> Error {
+        let head = String::from_utf8_lossy(&value[..value.len().min(32)]).into_owned();
+        Error::Unexpected {
+            server: self.address.clone(),
+            key: key.to_string(),
+            answer: format!("{head:?} for a counter"),
+        }
+    }
+}
+
+/// memcached pads a counter that got shorter with blanks, so they are trimmed.
+fn decimal(value: &[u8]) -> Option<u64> {
+    std::str::from_utf8(value).ok()?.trim_end().parse().ok()
+}
+
+/// `mg` with the value.
+pub(super) fn get(key: &str) -> MetaCommand {
+    MetaCommand::new(MetaOp::Get, key).flag("v")
+}
+
+/// `ma`: add one and return the new value; a missing counter stays missing.
+pub(super) fn increment(key: &str) -> MetaCommand {
+    MetaCommand::new(MetaOp::Arithmetic, key).flag("v")
+}
+
+/// `ms`.
+pub(super) fn set(key: &str, value: &[u8], lifetime: Lifetime) -> MetaCommand {
+    MetaCommand::new(MetaOp::Set, key).flag(lifetime.flag()).value(value)
+}
+
+/// `ms` in add mode: `HD` stored, `NS` there was something.
+pub(super) fn add(key: &str, value: &[u8], lifetime: Lifetime) -> MetaCommand {
+    set(key, value, lifetime).flag("ME")
+}

@@ -1,0 +1,46 @@
+//! What can go wrong with a memcached server, always with the server's name and, where there is one, the key.
+
+use super::names::Address;
+
+/// A failure of one server. Whatever it is, the connection it came from must be dropped.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No connection within the time allowed, or it was refused.
+    #[error("memcached {server}: cannot connect: {source}")]
+    Connect {
+        /// The server.
+        server: Address,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The connection failed, timed out, or the server answered with an error. A write may or may not have
+    /// happened.
+    #[error("memcached {server}: {key}: {source}")]
+    Exchange {
+        /// The server.
+        server: Address,
+        /// The first key of the exchange.
+        key: String,
+        /// What the client library said.
+        source: memcache::exp::Error,
+    },
+    /// The server answered with something that the protocol does not allow here.
+    #[error("memcached {server}: {key}: unexpected answer {answer}")]
+    Unexpected {
+        /// The server.
+        server: Address,
+        /// The key.
+        key: String,
+        /// What came.
+        answer: String,
+    },
+    /// Every slot a writer was given had been closed before it could write: something other than weir keeps
+    /// closing slots, or this process is stopped again and again.
+    #[error("memcached {server}: {attempts} tickets in a row were closed before they could be used")]
+    Starved {
+        /// The server.
+        server: Address,
+        /// How many tickets were tried.
+        attempts: u32,
+    },
+}

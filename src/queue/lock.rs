@@ -1,0 +1,88 @@
+//! The lock of the old notes: `incr P-lock` to 1 takes it, `set P-lock 0` frees it.
+//!
+//! Scripts that follow the notes hold it around taking a pointer and storing a message; so while weir's reader
+//! holds it, no such script is between its two steps. weir's own writers do not need it. As the notes say, a
+//! holder keeps it for moments only, so one who has waited a full second takes it over.
+
+use std::time::{Duration, Instant};
+
+use memcache::exp::ReturnCode;
+
+use super::connection::{Connection, Lifetime, add, increment};
+use super::error::Error;
+use super::names::Keys;
+use super::ticket::Ticket;
+
+/// How long to wait for the lock before taking it over.
+pub const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long to sleep between two attempts.
+pub const PAUSE: Duration = Duration::from_millis(1);
+
+/// How the lock was come by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Acquired {
+    /// It was free, or became free.
+    InTurn,
+    /// Whoever held it kept it for over [`PATIENCE`].
+    TakenOver,
+}
+
+/// The held lock. It must be given back with [`Lock::release`] on the same connection; a process that dies
+/// with it held is waited for once, for [`PATIENCE`], by the next.
+#[must_use = "the lock stays taken until it is released"]
+#[derive(Debug)]
+pub struct Lock {
+    acquired: Acquired,
+}
+
+impl Lock {
+    /// Takes the lock, waiting and taking over as the notes do. A missing lock is created, and so is a missing
+    /// counter, in a fresh epoch.
+    ///
+    /// # Errors
+    /// [`Error`], naming the key.
+    pub fn acquire(connection: &mut Connection, keys: &Keys) -> Result<Lock, Error> {
+        let key = keys.lock();
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let response = connection.exchange(&[increment(&key)], &key)?;
+            match response.first().map(|answer| connection.incremented(&key, answer)).transpose()?.flatten() {
+                Some(1) => return Ok(Lock { acquired: Acquired::InTurn }),
+                Some(_) if Instant::now() >= deadline => return Ok(Lock { acquired: Acquired::TakenOver }),
+                Some(_) => std::thread::sleep(PAUSE),
+                None => ensure_queue(connection, keys)?,
+            }
+        }
+    }
+
+    /// How the lock was come by.
+    pub fn acquired(&self) -> Acquired {
+        self.acquired
+    }
+
+    /// Gives the lock back.
+    ///
+    /// # Errors
+    /// [`Error`], naming the key: the lock then stays taken until somebody takes it over.
+    pub fn release(self, connection: &mut Connection, keys: &Keys) -> Result<(), Error> {
+        connection.set(&keys.lock(), b"0", Lifetime::Forever)
+    }
+}
+
+/// Creates the lock (free) and the counter (in a fresh epoch) where they are missing. The lock comes first: a
+/// script of the notes that finds no lock sets the counter to 0, and must not find a counter without a lock.
+///
+/// # Errors
+/// [`Error`], naming the key.
+pub(super) fn ensure_queue(connection: &mut Connection, keys: &Keys) -> Result<(), Error> {
+    let (lock, curr) = (keys.lock(), keys.curr());
+    let start = Ticket::fresh_epoch().to_string();
+    let commands = [add(&lock, b"0", Lifetime::Forever), add(&curr, start.as_bytes(), Lifetime::Forever)];
+    for (answer, key) in connection.exchange(&commands, &curr)?.iter().zip([&lock, &curr]) {
+        if !matches!(answer.rc(), ReturnCode::Hd | ReturnCode::Ns) {
+            return Err(connection.unexpected(key, answer));
+        }
+    }
+    Ok(())
+}

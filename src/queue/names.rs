@@ -1,0 +1,176 @@
+//! Names: a server's address, a queue's prefix, and every key that weir uses in memcached.
+//!
+//! Keys are made here and nowhere else, out of parts that cannot hold a blank or a control byte.
+
+use std::fmt;
+
+use crate::slug::{Slug, shown};
+
+use super::ticket::Ticket;
+
+/// memcached's own port, used when an address names none.
+const DEFAULT_PORT: u16 = 11211;
+
+/// A memcached server as it was written: `host:port`. It names the server in messages and is part of its
+/// queue's name in the database, so every host must spell it alike.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Address(Box<str>);
+
+/// Why a text is no [`Address`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}: expected host:port, such as 127.0.0.1:11211 or [::1]:11211")]
+pub struct AddressError(String);
+
+impl Address {
+    /// Parses `host:port`, `[v6]:port`, or a bare `host` (port 11211).
+    ///
+    /// # Errors
+    /// [`AddressError`] when the host is empty or odd, or the port is no number from 1 to 65535.
+    pub fn new(text: &str) -> Result<Address, AddressError> {
+        let fail = || AddressError(shown(text));
+        let (host, port) = match text.rsplit_once(':') {
+            Some((host, port)) if !host.contains(':') || host.ends_with(']') => (host, Some(port)),
+            _ => (text, None),
+        };
+        let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+        let valid = match bare {
+            Some(v6) => v6.parse::<std::net::Ipv6Addr>().is_ok(),
+            None => {
+                (1..=253).contains(&host.len())
+                    && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_'))
+            }
+        };
+        let port = match port {
+            Some(port) => port.parse::<u16>().ok().filter(|port| *port > 0).ok_or_else(fail)?,
+            None => DEFAULT_PORT,
+        };
+        if valid { Ok(Address(format!("{host}:{port}").into())) } else { Err(fail()) }
+    }
+
+    /// `host:port`.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What all keys of one queue begin with: 1 to 64 bytes out of letters, digits, `.`, `_` and `-`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Prefix(Box<str>);
+
+/// Why a text is no [`Prefix`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}: a prefix has 1 to 64 characters out of letters, digits, \".\", \"_\" and \"-\"")]
+pub struct PrefixError(String);
+
+impl Prefix {
+    /// Checks `text` and takes it as it is.
+    ///
+    /// # Errors
+    /// [`PrefixError`] when it is empty, too long, or has another byte.
+    pub fn new(text: &str) -> Result<Prefix, PrefixError> {
+        let clean = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'));
+        let fits = (1..=64).contains(&text.len());
+        if clean && fits { Ok(Prefix(text.into())) } else { Err(PrefixError(shown(text))) }
+    }
+
+    /// The prefix itself.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Every key of one prefix.
+#[derive(Debug, Clone)]
+pub struct Keys {
+    prefix: Prefix,
+}
+
+impl Keys {
+    /// The keys of `prefix`.
+    pub fn new(prefix: Prefix) -> Keys {
+        Keys { prefix }
+    }
+
+    /// The prefix they share.
+    pub fn prefix(&self) -> &Prefix {
+        &self.prefix
+    }
+
+    fn under(&self, rest: fmt::Arguments<'_>) -> String {
+        format!("{}-{rest}", self.prefix.0)
+    }
+
+    /// The notes' lock.
+    pub fn lock(&self) -> String {
+        self.under(format_args!("lock"))
+    }
+
+    /// The counter of tickets.
+    pub fn curr(&self) -> String {
+        self.under(format_args!("curr"))
+    }
+
+    /// The hint up to where slots have been deleted.
+    pub fn head(&self) -> String {
+        self.under(format_args!("head"))
+    }
+
+    /// The epoch under which tickets of epoch 0 are drained.
+    pub fn legacy(&self) -> String {
+        self.under(format_args!("legacy"))
+    }
+
+    /// The slot of a ticket.
+    pub fn slot(&self, ticket: Ticket) -> String {
+        self.under(format_args!("key-{ticket}"))
+    }
+
+    /// A poll's definition.
+    pub fn poll(&self, slug: &Slug) -> String {
+        self.under(format_args!("poll-{slug}"))
+    }
+
+    /// A poll's totals.
+    pub fn totals(&self, slug: &Slug) -> String {
+        self.under(format_args!("totals-{slug}"))
+    }
+
+    /// The mark that `identity` has voted in a poll.
+    pub fn voted(&self, slug: &Slug, identity: &[u8; 16]) -> String {
+        self.under(format_args!("voted-{slug}-{:032x}", u128::from_be_bytes(*identity)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_read_as_people_write_them() {
+        for (text, want) in [
+            ("127.0.0.1:11211", "127.0.0.1:11211"),
+            ("cache-1.example", "cache-1.example:11211"),
+            ("[::1]:11300", "[::1]:11300"),
+        ] {
+            assert_eq!(Address::new(text).unwrap().as_str(), want);
+        }
+        for bad in ["", ":11211", "host:", "host:0", "host:70000", "a b:1", "::1", "[::g]:1", "h\r\n:1", "http://h:1"] {
+            assert!(Address::new(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn no_key_is_longer_than_memcached_allows() {
+        let keys = Keys::new(Prefix::new(&"p".repeat(64)).unwrap());
+        let slug = Slug::new(&"s".repeat(64)).unwrap();
+        assert!(keys.voted(&slug, &[0xff; 16]).len() <= 250);
+        assert!(keys.slot(Ticket::from_counter(u64::MAX >> 1)).len() <= 250);
+        assert_eq!(Keys::new(Prefix::new("poll-queue").unwrap()).voted(&Slug::new("now").unwrap(), &[1; 16]).len(), 53);
+    }
+}

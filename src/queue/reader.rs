@@ -1,0 +1,167 @@
+//! The reader's steps: where the counter stands, what the slots hold, closing empty ones, deleting read ones.
+//!
+//! These are steps, not a loop: the caller commits what it read to its own database between [`fetch`] and
+//! [`delete`], and that commit is what makes an entry count once.
+
+use memcache::exp::{MetaCommand, MetaOp, MetaResponse, ReturnCode};
+
+use super::connection::{Connection, Lifetime, add, get};
+use super::error::Error;
+use super::lock::Lock;
+use super::names::Keys;
+use super::ticket::Ticket;
+
+/// How long a tombstone lasts, in seconds: far longer than a writer may hold a ticket.
+const TOMBSTONE_SECONDS: u32 = 3600;
+
+/// The client flag that tells a tombstone from an entry; no common client uses this bit.
+const TOMBSTONE_FLAG: &str = "F1073741824";
+
+/// What a reader knows of a queue before it reads slots.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Position {
+    /// The last ticket handed out, or nothing when the server has no counter (restarted, or never used).
+    pub last: Option<Ticket>,
+    /// Up to where slots have been deleted, as far as the server remembers.
+    pub head: Option<Ticket>,
+    /// For a counter in epoch 0: the shadow epoch's ticket 0.
+    pub shadow: Option<Ticket>,
+}
+
+/// An entry as it was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Its ticket, as the caller numbered it.
+    pub ticket: Ticket,
+    /// What it holds.
+    pub bytes: Vec<u8>,
+}
+
+/// Reads where the queue stands. For a counter in epoch 0 it also settles the shadow epoch. Hold the [`Lock`]
+/// to be sure that no script of the notes is between its steps.
+///
+/// # Errors
+/// [`Error`], naming the key.
+pub fn position(connection: &mut Connection, keys: &Keys) -> Result<Position, Error> {
+    let last = connection.counter(&keys.curr())?.map(|(value, _)| Ticket::from_counter(value));
+    let head = connection.counter(&keys.head())?.map(|(value, _)| Ticket::from_counter(value));
+    let shadow = match last {
+        Some(last) if last.is_legacy() => Some(shadow_epoch(connection, keys)?),
+        _ => None,
+    };
+    Ok(Position { last, head, shadow })
+}
+
+fn shadow_epoch(connection: &mut Connection, keys: &Keys) -> Result<Ticket, Error> {
+    let key = keys.legacy();
+    connection.add(&key, Ticket::fresh_epoch().to_string().as_bytes(), Lifetime::Forever)?;
+    match connection.counter(&key)? {
+        Some((value, _)) => Ok(Ticket::from_counter(value)),
+        None => Err(Error::Unexpected {
+            server: connection.address().clone(),
+            key,
+            answer: "nothing for a key just stored".into(),
+        }),
+    }
+}
+
+/// Moves a counter that still stands at legacy ticket `drained` on to `shadow`'s epoch at the same sequence.
+/// Tells whether it did: a ticket handed out since then means there is more to drain first.
+///
+/// # Errors
+/// [`Error`], naming the key.
+pub fn leave_legacy_epoch(
+    connection: &mut Connection,
+    keys: &Keys,
+    drained: Ticket,
+    shadow: Ticket,
+) -> Result<bool, Error> {
+    let lock = Lock::acquire(connection, keys)?;
+    let moved = match connection.counter(&keys.curr())? {
+        Some((value, cas)) if value == drained.value() => {
+            connection.compare_and_set(&keys.curr(), shadow.plus(drained.value()).value(), &cas)?
+        }
+        _ => false,
+    };
+    lock.release(connection, keys)?;
+    Ok(moved)
+}
+
+/// The entries of `tickets`, in their order; slots found empty are closed, so when this returns nothing can
+/// come into any of these slots any more. `slot` tells in which slot a ticket's entry lies.
+///
+/// # Errors
+/// [`Error`]; some slots may have been closed.
+pub fn fetch(
+    connection: &mut Connection,
+    keys: &Keys,
+    tickets: &[Ticket],
+    slot: impl Fn(Ticket) -> Ticket,
+) -> Result<Vec<Entry>, Error> {
+    let mut entries = Vec::with_capacity(tickets.len());
+    let mut open = tickets.to_vec();
+    while let Some(first) = open.first() {
+        let names: Vec<String> = open.iter().map(|ticket| keys.slot(slot(*ticket))).collect();
+        let first_key = keys.slot(slot(*first));
+        let reads: Vec<_> = names.iter().map(|name| get(name).flag("f")).collect();
+        let mut empty = Vec::new();
+        for ((answer, ticket), name) in connection.exchange(&reads, &first_key)?.iter().zip(&open).zip(&names) {
+            match found(answer) {
+                Some(Found::Entry(bytes)) => entries.push(Entry { ticket: *ticket, bytes }),
+                Some(Found::Closed) => {}
+                None if answer.rc() == ReturnCode::En => empty.push((*ticket, name)),
+                None => return Err(connection.unexpected(name, answer)),
+            }
+        }
+        let tombstones: Vec<_> = empty.iter().map(|(_, name)| tombstone(name)).collect();
+        open = Vec::new();
+        for (answer, (ticket, name)) in connection.exchange(&tombstones, &first_key)?.iter().zip(&empty) {
+            // Refused: its writer came between our two looks, so it is read in the next round.
+            if !connection.added(name, answer)? {
+                open.push(*ticket);
+            }
+        }
+    }
+    entries.sort_by_key(|entry| entry.ticket);
+    Ok(entries)
+}
+
+enum Found {
+    Entry(Vec<u8>),
+    Closed,
+}
+
+fn found(answer: &MetaResponse) -> Option<Found> {
+    let bytes = answer.value()?;
+    let closed = answer.flags().any(|flag| flag.eq_ignore_ascii_case(TOMBSTONE_FLAG.as_bytes()));
+    Some(if closed { Found::Closed } else { Found::Entry(bytes.to_vec()) })
+}
+
+fn tombstone(key: &str) -> MetaCommand {
+    add(key, b"closed", Lifetime::Seconds(TOMBSTONE_SECONDS)).flag(TOMBSTONE_FLAG)
+}
+
+/// Deletes the slots of `tickets`, which must have been read as entries and committed. Tombstones are left to
+/// lapse: to delete one would open its slot again for a writer that sleeps.
+///
+/// # Errors
+/// [`Error`]; some may have been deleted.
+pub fn delete(
+    connection: &mut Connection,
+    keys: &Keys,
+    tickets: &[Ticket],
+    slot: impl Fn(Ticket) -> Ticket,
+) -> Result<(), Error> {
+    let Some(first) = tickets.first() else { return Ok(()) };
+    let commands: Vec<_> =
+        tickets.iter().map(|ticket| MetaCommand::new(MetaOp::Delete, keys.slot(slot(*ticket)))).collect();
+    connection.exchange(&commands, &keys.slot(slot(*first))).map(|_| ())
+}
+
+/// Notes on the server that every slot up to `head` has been deleted.
+///
+/// # Errors
+/// [`Error`], naming the key.
+pub fn set_head(connection: &mut Connection, keys: &Keys, head: Ticket) -> Result<(), Error> {
+    connection.set(&keys.head(), head.to_string().as_bytes(), Lifetime::Forever)
+}

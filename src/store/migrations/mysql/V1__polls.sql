@@ -1,0 +1,12 @@
+CREATE TABLE IF NOT EXISTS polls (
+  id BIGINT NOT NULL PRIMARY KEY,
+  slug VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+  question TEXT NOT NULL,
+  pick_max SMALLINT NOT NULL,
+  created_at_ms BIGINT NOT NULL,
+  closes_at_ms BIGINT NULL,
+  closed_at_ms BIGINT NULL,
+  ballots BIGINT NOT NULL DEFAULT 0,
+  refused BIGINT NOT NULL DEFAULT 0,
+  UNIQUE KEY polls_slug (slug)
+) ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4

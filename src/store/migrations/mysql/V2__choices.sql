@@ -1,0 +1,8 @@
+CREATE TABLE IF NOT EXISTS choices (
+  poll_id BIGINT NOT NULL,
+  position SMALLINT NOT NULL,
+  choice VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+  label TEXT NOT NULL,
+  votes BIGINT NOT NULL DEFAULT 0,
+  PRIMARY KEY (poll_id, position)
+) ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4

@@ -1,0 +1,38 @@
+CREATE TABLE polls (
+  id INTEGER NOT NULL PRIMARY KEY,
+  slug TEXT NOT NULL UNIQUE,
+  question TEXT NOT NULL,
+  pick_max INTEGER NOT NULL,
+  created_at_ms INTEGER NOT NULL,
+  closes_at_ms INTEGER,
+  closed_at_ms INTEGER,
+  ballots INTEGER NOT NULL DEFAULT 0,
+  refused INTEGER NOT NULL DEFAULT 0
+) STRICT;
+CREATE TABLE choices (
+  poll_id INTEGER NOT NULL,
+  position INTEGER NOT NULL,
+  choice TEXT NOT NULL,
+  label TEXT NOT NULL,
+  votes INTEGER NOT NULL DEFAULT 0,
+  PRIMARY KEY (poll_id, position)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE ballots (
+  poll_id INTEGER NOT NULL,
+  identity BLOB NOT NULL,
+  picks INTEGER NOT NULL,
+  at_ms INTEGER NOT NULL,
+  PRIMARY KEY (poll_id, identity)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE queues (
+  name TEXT NOT NULL PRIMARY KEY,
+  head INTEGER NOT NULL,
+  flushed_at_ms INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE dead_letters (
+  id BLOB NOT NULL PRIMARY KEY,
+  origin TEXT NOT NULL,
+  reason TEXT NOT NULL,
+  bytes BLOB NOT NULL,
+  found_at_ms INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;

@@ -1,0 +1,168 @@
+//! Polls, ballots, tallies and queue heads in SQL: one trait, two databases.
+//!
+//! The promise of this room is [`Store::fold`]: ballots, tallies, dead letters and the queue's head are written
+//! in one transaction, and only if the head stands where the caller last saw it. So whatever dies, a ballot
+//! read from the queue is either in the database with the head past it, or not in it with the head before it.
+//!
+//! The SQL keeps to what Galera, Vitess and TiDB run too: no auto-increment as identity, no advisory locks,
+//! transactions of at most [`TRANSACTION_ROWS_MAX`] ballots, `ballots` with its primary key as only index.
+//!
+//! It refuses to judge ballots: whether a poll is open or a choice exists is decided before a [`Row`] is made.
+//! It knows nothing of memcached.
+
+mod batch;
+mod mysql;
+mod mysql_batch;
+mod record;
+mod sqlite;
+mod url;
+
+use std::fmt;
+use std::time::Duration;
+
+pub use record::{Advance, Batch, Choice, DeadLetter, Folded, Identity, Poll, QueueHead, Row, Tally};
+pub use url::{DatabaseUrl, DatabaseUrlError};
+
+use crate::slug::Slug;
+
+/// The most ballots that [`Store::fold`] takes at once.
+pub const TRANSACTION_ROWS_MAX: usize = 20_000;
+
+/// A failure of the database, with its URL (never its password) and what was being done.
+#[derive(Debug, thiserror::Error)]
+#[error("database {url}: {doing}: {source}")]
+pub struct Failure {
+    url: String,
+    doing: &'static str,
+    source: Box<dyn std::error::Error + Send + Sync>,
+}
+
+/// Why a call of the store came to nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The database could not be reached, refused, or broke off. After [`Store::fold`] the outcome is unknown.
+    #[error(transparent)]
+    Failure(#[from] Failure),
+    /// A poll of that name exists.
+    #[error("poll {0} exists already")]
+    PollExists(Slug),
+    /// The queue does not stand where the caller thought: another reader has it. Nothing was written.
+    #[error("queue {queue}: another flush is at work on it")]
+    QueueTaken {
+        /// The queue.
+        queue: String,
+    },
+}
+
+impl Error {
+    fn new(
+        url: &impl fmt::Display,
+        doing: &'static str,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Error {
+        Error::Failure(Failure { url: url.to_string(), doing, source: source.into() })
+    }
+}
+
+/// A database of polls.
+pub trait Store: Send {
+    /// Stores a new poll with a tally of nothing.
+    ///
+    /// # Errors
+    /// [`Error::PollExists`], or [`Error::Failure`].
+    fn create_poll(&mut self, poll: &Poll) -> Result<(), Error>;
+
+    /// Every poll, oldest first.
+    ///
+    /// # Errors
+    /// [`Error::Failure`].
+    fn polls(&mut self) -> Result<Vec<Poll>, Error>;
+
+    /// The poll of that name, if there is one.
+    ///
+    /// # Errors
+    /// [`Error::Failure`].
+    fn poll(&mut self, slug: &Slug) -> Result<Option<Poll>, Error>;
+
+    /// Sets when the poll closes by itself and when it was closed.
+    ///
+    /// # Errors
+    /// [`Error::Failure`].
+    fn set_closing(&mut self, poll_id: i64, closes_at_ms: Option<i64>, closed_at_ms: Option<i64>) -> Result<(), Error>;
+
+    /// Writes a batch in one transaction: new ballots, exactly their share of the tallies, dead letters, counts
+    /// of refused ballots and, with `advance`, the queue's head. At most [`TRANSACTION_ROWS_MAX`] rows.
+    ///
+    /// # Errors
+    /// [`Error::QueueTaken`] when the head is locked or elsewhere (nothing was written); [`Error::Failure`]
+    /// (unknown whether it was written: ask [`Store::queue_head`]).
+    fn fold(&mut self, batch: Batch, advance: Option<Advance<'_>>) -> Result<Folded, Error>;
+
+    /// Where a queue stands.
+    ///
+    /// # Errors
+    /// [`Error::Failure`].
+    fn queue_head(&mut self, queue: &str) -> Result<Option<i64>, Error>;
+
+    /// Every queue that was ever flushed.
+    ///
+    /// # Errors
+    /// [`Error::Failure`].
+    fn queue_heads(&mut self) -> Result<Vec<QueueHead>, Error>;
+
+    /// What the flushed ballots of a poll come to.
+    ///
+    /// # Errors
+    /// [`Error::Failure`].
+    fn tally(&mut self, poll: &Poll) -> Result<Tally, Error>;
+
+    /// The tally as stored and as counted anew from the ballots, of the same moment.
+    ///
+    /// # Errors
+    /// [`Error::Failure`].
+    fn recount(&mut self, poll: &Poll) -> Result<(Tally, Tally), Error>;
+
+    /// Hands every ballot of a poll to `each`, in the order of identities; memory does not grow with their
+    /// number. `each` returning `false` ends it.
+    ///
+    /// # Errors
+    /// [`Error::Failure`].
+    fn for_each_ballot(&mut self, poll: &Poll, each: &mut dyn FnMut(Row) -> bool) -> Result<(), Error>;
+
+    /// How many dead letters there are.
+    ///
+    /// # Errors
+    /// [`Error::Failure`].
+    fn dead_letter_count(&mut self) -> Result<u64, Error>;
+
+    /// The newest dead letters, at most `limit`.
+    ///
+    /// # Errors
+    /// [`Error::Failure`].
+    fn dead_letters(&mut self, limit: u32) -> Result<Vec<DeadLetter>, Error>;
+}
+
+/// Connects to the database and brings its tables up to date. `patience` is how long any one answer of a database
+/// server may take.
+///
+/// # Errors
+/// [`Error::Failure`].
+pub fn open(url: &DatabaseUrl, patience: Duration) -> Result<Box<dyn Store>, Error> {
+    Ok(match url {
+        DatabaseUrl::Mysql(url) => Box::new(mysql::MysqlStore::open(url, patience)?),
+        DatabaseUrl::Sqlite(path) => Box::new(sqlite::SqliteStore::open(path)?),
+    })
+}
+
+/// Runs migrations, again if it fails: of two processes that migrate at one moment the later may fail on what
+/// the earlier has just made, and then finds it made.
+fn migrate(mut run: impl FnMut() -> Result<refinery::Report, refinery::Error>) -> Result<(), refinery::Error> {
+    const ATTEMPTS: u32 = 5;
+    for _ in 1..ATTEMPTS {
+        if run().is_ok() {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    run().map(|_| ())
+}

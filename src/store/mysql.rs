@@ -1,0 +1,279 @@
+//! The store in MySQL 8, MariaDB 10.6 and later, and what speaks their protocol.
+//!
+//! A batch is one transaction: the queue's head is locked with `FOR UPDATE NOWAIT` and compared, ballots go in
+//! as multi-row `INSERT IGNORE` in key order, tallies are raised by the rows that were really inserted, the
+//! head is set, all is committed. Deadlocks between two writers of one poll are retried whole.
+
+use std::time::Duration;
+
+use mysql::prelude::Queryable;
+use mysql::{Conn, Opts, OptsBuilder, SslOpts, TxOpts, params};
+use url::Url;
+
+use crate::slug::Slug;
+
+use super::batch::{Group, add_votes, groups};
+use super::mysql_batch::{is_deadlock, is_taken, write};
+use super::record::{Advance, Batch, Choice, DeadLetter, Folded, Identity, Poll, QueueHead, Row, Tally};
+use super::url::without_password;
+use super::{Error, Store};
+
+mod migrations {
+    refinery::embed_migrations!("src/store/migrations/mysql");
+}
+
+/// How long a connection may take to come up.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How often a batch is tried when the database chooses it as a deadlock's victim.
+const DEADLOCK_ATTEMPTS: u32 = 10;
+
+type Rows<T> = Result<Vec<T>, mysql::Error>;
+type PollColumns = (i64, String, String, u8, i64, Option<i64>, Option<i64>);
+
+const SELECT_POLLS: &str = "SELECT id, slug, question, pick_max, created_at_ms, closes_at_ms, closed_at_ms FROM polls";
+
+/// A MySQL database of polls.
+pub(super) struct MysqlStore {
+    name: String,
+    opts: Opts,
+    connection: Option<Conn>,
+}
+
+impl MysqlStore {
+    pub(super) fn open(url: &Url, patience: Duration) -> Result<MysqlStore, Error> {
+        let name = without_password(url);
+        let opts = options(url, patience).map_err(|error| Error::new(&name, "reading its URL", error))?;
+        let mut store = MysqlStore { name, opts, connection: None };
+        store.run("bringing its tables up to date", |connection| migrate(connection))?;
+        Ok(store)
+    }
+
+    /// Runs `work` on a living connection. After any failure the connection is dropped, for what state it is in
+    /// is unknown; the next call makes a new one.
+    fn run<T, E>(&mut self, doing: &'static str, work: impl FnOnce(&mut Conn) -> Result<T, E>) -> Result<T, Error>
+    where
+        E: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => Conn::new(self.opts.clone()).map_err(|error| Error::new(&self.name, "connecting", error))?,
+        };
+        let done = work(&mut connection).map_err(|error| Error::new(&self.name, doing, error))?;
+        self.connection = Some(connection);
+        Ok(done)
+    }
+}
+
+/// `tls=on` asks for TLS verified against the public roots or `root_cert_path`; `tls=unverified` for TLS
+/// whoever answers. Every other parameter is the driver's.
+fn options(url: &Url, patience: Duration) -> Result<Opts, Box<dyn std::error::Error + Send + Sync>> {
+    let mut plain = url.clone();
+    let mut tls = None;
+    let rest: Vec<(String, String)> = url.query_pairs().into_owned().filter(|(name, _)| name != "tls").collect();
+    for (_, value) in url.query_pairs().filter(|(name, _)| name == "tls") {
+        tls = Some(match value.as_ref() {
+            "on" => SslOpts::default(),
+            "unverified" => SslOpts::default().with_danger_accept_invalid_certs(true),
+            _ => return Err("tls= takes on or unverified".into()),
+        });
+    }
+    match rest.is_empty() {
+        true => plain.set_query(None),
+        false => drop(plain.query_pairs_mut().clear().extend_pairs(rest)),
+    }
+    let opts = Opts::from_url(plain.as_str())?;
+    let tls = match (tls, opts.get_ssl_opts()) {
+        (Some(_), Some(given)) => Some(given.clone()),
+        (tls, given) => tls.or_else(|| given.cloned()),
+    };
+    Ok(OptsBuilder::from_opts(opts)
+        .prefer_socket(false)
+        .tcp_connect_timeout(Some(CONNECT_TIMEOUT.min(patience)))
+        .read_timeout(Some(patience))
+        .write_timeout(Some(patience))
+        .ssl_opts(tls)
+        .into())
+}
+
+fn migrate(connection: &mut Conn) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let newest = migrations::migrations::runner().get_migrations().iter().map(|one| one.version()).max();
+    // A user without the right to create tables can work on a database that is up to date. No history table
+    // yet is an error here, and means the same as an empty one.
+    let applied: Option<i32> =
+        connection.query_first("SELECT MAX(version) FROM refinery_schema_history").ok().flatten().flatten();
+    if applied < newest.map(|newest| newest as i32) {
+        super::migrate(|| migrations::migrations::runner().run(connection))?;
+    }
+    Ok(())
+}
+
+impl Store for MysqlStore {
+    fn create_poll(&mut self, poll: &Poll) -> Result<(), Error> {
+        let created = self.run("creating a poll", |connection| {
+            let mut tx = connection.start_transaction(TxOpts::default())?;
+            tx.exec_drop(
+                "INSERT IGNORE INTO polls (id, slug, question, pick_max, created_at_ms, closes_at_ms, closed_at_ms) \
+                 VALUES (:id, :slug, :question, :pick_max, :created, :closes, :closed)",
+                params! {
+                    "id" => poll.id,
+                    "slug" => poll.slug.as_str(),
+                    "question" => &poll.question,
+                    "pick_max" => poll.pick_max,
+                    "created" => poll.created_at_ms,
+                    "closes" => poll.closes_at_ms,
+                    "closed" => poll.closed_at_ms,
+                },
+            )?;
+            let created = tx.affected_rows() == 1;
+            if created {
+                let choices = poll.choices.iter().enumerate();
+                tx.exec_batch(
+                    "INSERT INTO choices (poll_id, position, choice, label) VALUES (?, ?, ?, ?)",
+                    choices.map(|(position, choice)| (poll.id, position, choice.key.as_str(), &choice.label)),
+                )?;
+            }
+            tx.commit()?;
+            Ok::<_, mysql::Error>(created)
+        })?;
+        if created { Ok(()) } else { Err(Error::PollExists(poll.slug.clone())) }
+    }
+
+    fn polls(&mut self) -> Result<Vec<Poll>, Error> {
+        self.run("listing polls", |connection| {
+            let rows: Vec<PollColumns> = connection.query(format!("{SELECT_POLLS} ORDER BY created_at_ms, slug"))?;
+            rows.into_iter()
+                .map(|row| whole_poll(connection, row))
+                .collect::<Result<_, Box<dyn std::error::Error + Send + Sync>>>()
+        })
+    }
+
+    fn poll(&mut self, slug: &Slug) -> Result<Option<Poll>, Error> {
+        self.run("reading a poll", |connection| {
+            let row: Option<PollColumns> =
+                connection.exec_first(format!("{SELECT_POLLS} WHERE slug = ?"), (slug.as_str(),))?;
+            row.map(|row| whole_poll(connection, row)).transpose()
+        })
+    }
+
+    fn set_closing(&mut self, poll_id: i64, closes_at_ms: Option<i64>, closed_at_ms: Option<i64>) -> Result<(), Error> {
+        self.run("opening or closing a poll", |connection| {
+            let sql = "UPDATE polls SET closes_at_ms = ?, closed_at_ms = ? WHERE id = ?";
+            connection.exec_drop(sql, (closes_at_ms, closed_at_ms, poll_id))
+        })
+    }
+
+    fn fold(&mut self, mut batch: Batch, advance: Option<Advance<'_>>) -> Result<Folded, Error> {
+        let found = batch.rows.len() as u64;
+        let groups: Vec<Group> = groups(std::mem::take(&mut batch.rows));
+        let outcome = self.run("writing ballots", |connection| {
+            let mut attempt = 1;
+            loop {
+                match write(connection, &groups, &batch, advance) {
+                    Err(error) if is_deadlock(&error) && attempt < DEADLOCK_ATTEMPTS => attempt += 1,
+                    Err(error) if advance.is_some() && is_taken(&error) => return Ok(None),
+                    other => return other,
+                }
+            }
+        })?;
+        match (outcome, advance) {
+            (Some(counted), _) => Ok(Folded { counted, duplicates: found - counted }),
+            (None, advance) => {
+                Err(Error::QueueTaken { queue: advance.map(|advance| advance.queue.to_string()).unwrap_or_default() })
+            }
+        }
+    }
+
+    fn queue_head(&mut self, queue: &str) -> Result<Option<i64>, Error> {
+        self.run("reading a queue's head", |connection| {
+            connection.exec_first("SELECT head FROM queues WHERE name = ?", (queue,))
+        })
+    }
+
+    fn queue_heads(&mut self) -> Result<Vec<QueueHead>, Error> {
+        self.run("listing queues", |connection| -> Rows<QueueHead> {
+            connection.query_map(
+                "SELECT name, head, flushed_at_ms FROM queues ORDER BY name",
+                |(name, head, flushed_at_ms)| QueueHead { name, head, flushed_at_ms },
+            )
+        })
+    }
+
+    fn tally(&mut self, poll: &Poll) -> Result<Tally, Error> {
+        self.run("reading a tally", |connection| {
+            let mut tx = connection.start_transaction(TxOpts::default().set_with_consistent_snapshot(true))?;
+            tally(&mut tx, poll)
+        })
+    }
+
+    fn recount(&mut self, poll: &Poll) -> Result<(Tally, Tally), Error> {
+        self.run("counting ballots", |connection| {
+            let mut tx = connection.start_transaction(TxOpts::default().set_with_consistent_snapshot(true))?;
+            let stored = tally(&mut tx, poll)?;
+            let groups: Vec<(u64, u64)> =
+                tx.exec("SELECT picks, COUNT(*) FROM ballots WHERE poll_id = ? GROUP BY picks", (poll.id,))?;
+            let mut counted = Tally { ballots: 0, refused: stored.refused, votes: vec![0; poll.choices.len()] };
+            for (picks, ballots) in groups {
+                counted.ballots += ballots;
+                add_votes(&mut counted.votes, picks, ballots);
+            }
+            Ok::<_, mysql::Error>((stored, counted))
+        })
+    }
+
+    fn for_each_ballot(&mut self, poll: &Poll, each: &mut dyn FnMut(Row) -> bool) -> Result<(), Error> {
+        self.run("reading ballots", |connection| {
+            let sql = "SELECT identity, picks, at_ms FROM ballots WHERE poll_id = ? ORDER BY identity";
+            let mut rows = connection.exec_iter(sql, (poll.id,))?;
+            for row in rows.by_ref() {
+                let (identity, picks, at_ms): (Vec<u8>, u64, i64) = mysql::from_row_opt(row?)?;
+                let identity = Identity(sixteen(&identity)?);
+                if !each(Row { poll_id: poll.id, identity, picks, at_ms }) {
+                    break;
+                }
+            }
+            Ok::<_, Box<dyn std::error::Error + Send + Sync>>(())
+        })
+    }
+
+    fn dead_letter_count(&mut self) -> Result<u64, Error> {
+        self.run("counting dead letters", |connection| {
+            connection.query_first("SELECT COUNT(*) FROM dead_letters").map(Option::unwrap_or_default)
+        })
+    }
+
+    fn dead_letters(&mut self, limit: u32) -> Result<Vec<DeadLetter>, Error> {
+        self.run("reading dead letters", |connection| {
+            let rows: Vec<(Vec<u8>, String, String, Vec<u8>, i64)> = connection.exec(
+                "SELECT id, origin, reason, bytes, found_at_ms FROM dead_letters \
+                 ORDER BY found_at_ms DESC, id LIMIT ?",
+                (limit,),
+            )?;
+            rows.into_iter()
+                .map(|(id, origin, reason, bytes, found_at_ms)| {
+                    Ok(DeadLetter { id: sixteen(&id)?, origin, reason, bytes, found_at_ms })
+                })
+                .collect::<Result<_, Box<dyn std::error::Error + Send + Sync>>>()
+        })
+    }
+}
+
+fn sixteen(bytes: &[u8]) -> Result<[u8; 16], std::array::TryFromSliceError> {
+    bytes.try_into()
+}
+
+fn whole_poll(connection: &mut Conn, row: PollColumns) -> Result<Poll, Box<dyn std::error::Error + Send + Sync>> {
+    let (id, slug, question, pick_max, created_at_ms, closes_at_ms, closed_at_ms) = row;
+    let choices: Vec<(String, String)> =
+        connection.exec("SELECT choice, label FROM choices WHERE poll_id = ? ORDER BY position", (id,))?;
+    let choices = choices.into_iter().map(|(key, label)| Ok(Choice { key: Slug::new(&key)?, label }));
+    let choices = choices.collect::<Result<_, crate::slug::SlugError>>()?;
+    Ok(Poll { id, slug: Slug::new(&slug)?, question, choices, pick_max, created_at_ms, closes_at_ms, closed_at_ms })
+}
+
+fn tally(tx: &mut mysql::Transaction<'_>, poll: &Poll) -> Result<Tally, mysql::Error> {
+    let (ballots, refused) =
+        tx.exec_first("SELECT ballots, refused FROM polls WHERE id = ?", (poll.id,))?.unwrap_or_default();
+    let votes = tx.exec("SELECT votes FROM choices WHERE poll_id = ? ORDER BY position", (poll.id,))?;
+    Ok(Tally { ballots, refused, votes })
+}

@@ -1,0 +1,109 @@
+//! One batch as one MySQL transaction: the statements, and which errors mean what.
+//!
+//! Inserts are plain multi-row text. Every value in them is a number or hex made here, so there is nothing to
+//! escape; and the server parses text faster than it binds the same values one by one.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use mysql::prelude::Queryable;
+use mysql::{Conn, Error, Transaction, TxOpts, Value};
+
+use super::batch::{Group, positions};
+use super::record::{Advance, Batch, Row};
+
+/// Ballots in one statement: some 350 KB of text, under the smallest `max_allowed_packet` in use.
+const ROWS_PER_STATEMENT: usize = 5000;
+
+/// Writes everything and commits; the number of new ballots, or nothing when the queue stands elsewhere.
+pub(super) fn write(
+    connection: &mut Conn,
+    groups: &[Group],
+    batch: &Batch,
+    advance: Option<Advance<'_>>,
+) -> Result<Option<u64>, Error> {
+    let mut tx = connection.start_transaction(TxOpts::default())?;
+    if let Some(advance) = advance {
+        let head: Option<i64> =
+            tx.exec_first("SELECT head FROM queues WHERE name = ? FOR UPDATE NOWAIT", (advance.queue,))?;
+        if head != advance.from {
+            tx.rollback()?;
+            return Ok(None);
+        }
+        let sql = match head {
+            Some(_) => "UPDATE queues SET head = ?, flushed_at_ms = ? WHERE name = ?",
+            None => "INSERT INTO queues (head, flushed_at_ms, name) VALUES (?, ?, ?)",
+        };
+        tx.exec_drop(sql, (advance.to, advance.at_ms, advance.queue))?;
+    }
+    let mut polls: BTreeMap<i64, u64> = BTreeMap::new();
+    let mut choices: BTreeMap<(i64, usize), u64> = BTreeMap::new();
+    for group in groups {
+        let mut new = 0;
+        for rows in group.rows.chunks(ROWS_PER_STATEMENT) {
+            tx.query_drop(insert_statement(rows))?;
+            new += tx.affected_rows();
+        }
+        *polls.entry(group.poll_id).or_default() += new;
+        for position in positions(group.picks) {
+            *choices.entry((group.poll_id, position)).or_default() += new;
+        }
+    }
+    // Tallies last and in key order: their rows are shared by all writers of a poll.
+    for (poll_id, new) in polls.iter().filter(|(_, new)| **new > 0) {
+        tx.exec_drop("UPDATE polls SET ballots = ballots + ? WHERE id = ?", (new, poll_id))?;
+    }
+    for ((poll_id, position), new) in choices.iter().filter(|(_, new)| **new > 0) {
+        let sql = "UPDATE choices SET votes = votes + ? WHERE poll_id = ? AND position = ?";
+        tx.exec_drop(sql, (new, poll_id, position))?;
+    }
+    write_rest(&mut tx, batch)?;
+    tx.commit()?;
+    Ok(Some(polls.values().sum()))
+}
+
+fn write_rest(tx: &mut Transaction<'_>, batch: &Batch) -> Result<(), Error> {
+    for (poll_id, refused) in &batch.refused {
+        tx.exec_drop("UPDATE polls SET refused = refused + ? WHERE id = ?", (refused, poll_id))?;
+    }
+    for letter in &batch.dead_letters {
+        tx.exec_drop(
+            "INSERT IGNORE INTO dead_letters (id, origin, reason, bytes, found_at_ms) VALUES (?, ?, ?, ?, ?)",
+            (
+                Value::Bytes(letter.id.to_vec()),
+                &letter.origin,
+                &letter.reason,
+                Value::Bytes(letter.bytes.clone()),
+                letter.found_at_ms,
+            ),
+        )?;
+    }
+    Ok(())
+}
+
+fn insert_statement(rows: &[Row]) -> String {
+    const BYTES_PER_ROW: usize = 96;
+    let mut sql = String::with_capacity(rows.len() * BYTES_PER_ROW);
+    sql.push_str("INSERT IGNORE INTO ballots (poll_id, identity, picks, at_ms) VALUES ");
+    for (index, row) in rows.iter().enumerate() {
+        let comma = if index == 0 { "" } else { "," };
+        let identity = u128::from_be_bytes(row.identity.0);
+        // Writing to a String cannot fail.
+        let _ = write!(sql, "{comma}({},0x{identity:032x},{},{})", row.poll_id, row.picks, row.at_ms);
+    }
+    sql
+}
+
+/// Whether the database rolled the transaction back so that another could go on: try again.
+pub(super) fn is_deadlock(error: &Error) -> bool {
+    const DEADLOCK: u16 = 1213;
+    matches!(error, Error::MySqlError(error) if error.code == DEADLOCK)
+}
+
+/// Whether another reader holds the queue's row: locked now, or inserted just before us.
+pub(super) fn is_taken(error: &Error) -> bool {
+    const LOCK_WAIT_TIMEOUT: u16 = 1205;
+    const LOCK_NOWAIT: u16 = 3572;
+    const DUPLICATE_KEY: u16 = 1062;
+    matches!(error, Error::MySqlError(error) if [LOCK_WAIT_TIMEOUT, LOCK_NOWAIT, DUPLICATE_KEY].contains(&error.code))
+}

@@ -1,0 +1,128 @@
+//! What the database holds, as plain data. The rules about it (what a valid poll is, who a voter is) are the
+//! voting room's.
+
+use crate::slug::Slug;
+
+/// One choice of a poll.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Choice {
+    /// The name that a ballot uses.
+    pub key: Slug,
+    /// What a voter reads.
+    pub label: String,
+}
+
+/// A poll's definition. Choices never change once ballots may name them: a ballot stores their positions.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Poll {
+    /// What its ballots are stored under: 62 random bits.
+    pub id: i64,
+    /// Its name.
+    pub slug: Slug,
+    /// What is asked.
+    pub question: String,
+    /// What may be picked, 2 to 63, in the order shown.
+    pub choices: Vec<Choice>,
+    /// How many choices one ballot may pick.
+    pub pick_max: u8,
+    /// When it was created, in milliseconds of Unix time.
+    pub created_at_ms: i64,
+    /// When it closes by itself, in milliseconds of Unix time.
+    pub closes_at_ms: Option<i64>,
+    /// When somebody closed it, in milliseconds of Unix time.
+    pub closed_at_ms: Option<i64>,
+}
+
+/// Who cast a ballot, as 16 bytes that do not tell the voter's name. (poll, identity) is the ballot's key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Identity(pub [u8; 16]);
+
+/// A ballot as it is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Row {
+    /// [`Poll::id`].
+    pub poll_id: i64,
+    /// Whose it is.
+    pub identity: Identity,
+    /// Bit `n` set: the poll's choice `n` is picked.
+    pub picks: u64,
+    /// When it was cast, in milliseconds of Unix time.
+    pub at_ms: i64,
+}
+
+/// An entry, or a line of one, that could not be turned into a ballot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeadLetter {
+    /// Made from where it was found, so that the same one found again is kept once.
+    pub id: [u8; 16],
+    /// The queue or file it came from.
+    pub origin: String,
+    /// Why it is no ballot.
+    pub reason: String,
+    /// Its bytes, as they were.
+    pub bytes: Vec<u8>,
+    /// When it was found, in milliseconds of Unix time.
+    pub found_at_ms: i64,
+}
+
+/// What goes into the database in one transaction.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// The ballots, in the order in which they were found: of two with one key the first stands.
+    pub rows: Vec<Row>,
+    /// What could not be read.
+    pub dead_letters: Vec<DeadLetter>,
+    /// Ballots that were read but came too late, counted per poll id.
+    pub refused: Vec<(i64, u64)>,
+}
+
+impl Batch {
+    /// Whether there is nothing to write.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty() && self.dead_letters.is_empty() && self.refused.is_empty()
+    }
+}
+
+/// How far a queue has been read: the batch is written only if it still stands at `from`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Advance<'a> {
+    /// The queue.
+    pub queue: &'a str,
+    /// Where it must stand, or nothing for a queue that was never read.
+    pub from: Option<i64>,
+    /// Where it stands once the batch is in.
+    pub to: i64,
+    /// Now, in milliseconds of Unix time.
+    pub at_ms: i64,
+}
+
+/// What a batch came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Folded {
+    /// Ballots that were new and are now counted.
+    pub counted: u64,
+    /// Ballots whose key was there already.
+    pub duplicates: u64,
+}
+
+/// A poll's tally: what the flushed ballots come to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tally {
+    /// How many ballots.
+    pub ballots: u64,
+    /// How many ballots came after closing.
+    pub refused: u64,
+    /// Votes per choice, in the poll's order.
+    pub votes: Vec<u64>,
+}
+
+/// A queue's entry in the database.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueueHead {
+    /// The queue.
+    pub name: String,
+    /// The last ticket whose entry is in the database.
+    pub head: i64,
+    /// When that was written, in milliseconds of Unix time.
+    pub flushed_at_ms: i64,
+}

@@ -1,0 +1,301 @@
+//! The store in a SQLite file: the embedded default, for one machine.
+//!
+//! Writers queue up behind `BEGIN IMMEDIATE`; WAL lets readers go on meanwhile; `synchronous = FULL` makes a
+//! commit survive a power cut, which a vote that was acknowledged as stored deserves.
+
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::{Connection, OptionalExtension, Row as SqlRow, Transaction, TransactionBehavior, params};
+
+use crate::slug::Slug;
+
+use super::batch::{add_votes, groups, positions};
+use super::record::{Advance, Batch, Choice, DeadLetter, Folded, Identity, Poll, QueueHead, Row, Tally};
+use super::{Error, Store};
+
+mod migrations {
+    refinery::embed_migrations!("src/store/migrations/sqlite");
+}
+
+/// How long a writer waits for another one.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A SQLite file of polls.
+pub(super) struct SqliteStore {
+    name: String,
+    connection: Connection,
+}
+
+impl SqliteStore {
+    pub(super) fn open(path: &Path) -> Result<SqliteStore, Error> {
+        let name = format!("sqlite:{}", path.display());
+        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+            std::fs::create_dir_all(folder).map_err(|error| Error::new(&name, "making its folder", error))?;
+        }
+        let mut connection = Connection::open(path).map_err(|error| Error::new(&name, "opening it", error))?;
+        prepare(&mut connection).map_err(|error| Error::new(&name, "bringing its tables up to date", error))?;
+        Ok(SqliteStore { name, connection })
+    }
+
+    fn run<T>(
+        &mut self,
+        doing: &'static str,
+        work: impl FnOnce(&mut Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, Error> {
+        work(&mut self.connection).map_err(|error| Error::new(&self.name, doing, error))
+    }
+}
+
+fn prepare(connection: &mut Connection) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    let newest = migrations::migrations::runner().get_migrations().iter().map(|one| one.version()).max();
+    let applied: Option<i64> = connection
+        .query_row("SELECT MAX(version) FROM refinery_schema_history", [], |row| row.get(0))
+        .unwrap_or_default();
+    if applied < newest.map(i64::from) {
+        // One process migrates; another that came at the same moment waits here and finds it done.
+        connection.execute_batch("BEGIN IMMEDIATE; COMMIT")?;
+        super::migrate(|| migrations::migrations::runner().run(connection))?;
+    }
+    Ok(())
+}
+
+impl Store for SqliteStore {
+    fn create_poll(&mut self, poll: &Poll) -> Result<(), Error> {
+        let created = self.run("creating a poll", |connection| {
+            let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let inserted = tx.execute(
+                "INSERT OR IGNORE INTO polls (id, slug, question, pick_max, created_at_ms, closes_at_ms, closed_at_ms) \
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+                params![
+                    poll.id,
+                    poll.slug.as_str(),
+                    poll.question,
+                    poll.pick_max,
+                    poll.created_at_ms,
+                    poll.closes_at_ms,
+                    poll.closed_at_ms
+                ],
+            )?;
+            for (position, choice) in poll.choices.iter().enumerate().take_while(|_| inserted == 1) {
+                tx.execute(
+                    "INSERT INTO choices (poll_id, position, choice, label) VALUES (?1, ?2, ?3, ?4)",
+                    params![poll.id, position as i64, choice.key.as_str(), choice.label],
+                )?;
+            }
+            tx.commit()?;
+            Ok(inserted == 1)
+        })?;
+        if created { Ok(()) } else { Err(Error::PollExists(poll.slug.clone())) }
+    }
+
+    fn polls(&mut self) -> Result<Vec<Poll>, Error> {
+        self.run("listing polls", |connection| {
+            let sql = format!("{SELECT_POLLS} ORDER BY created_at_ms, slug");
+            let mut polls: Vec<Poll> = connection.prepare(&sql)?.query_map([], poll_of)?.collect::<Result<_, _>>()?;
+            polls.iter_mut().try_for_each(|poll| load_choices(connection, poll))?;
+            Ok(polls)
+        })
+    }
+
+    fn poll(&mut self, slug: &Slug) -> Result<Option<Poll>, Error> {
+        self.run("reading a poll", |connection| {
+            let sql = format!("{SELECT_POLLS} WHERE slug = ?1");
+            let mut poll = connection.query_row(&sql, [slug.as_str()], poll_of).optional()?;
+            poll.iter_mut().try_for_each(|poll| load_choices(connection, poll))?;
+            Ok(poll)
+        })
+    }
+
+    fn set_closing(&mut self, poll_id: i64, closes_at_ms: Option<i64>, closed_at_ms: Option<i64>) -> Result<(), Error> {
+        self.run("opening or closing a poll", |connection| {
+            let sql = "UPDATE polls SET closes_at_ms = ?2, closed_at_ms = ?3 WHERE id = ?1";
+            connection.execute(sql, params![poll_id, closes_at_ms, closed_at_ms]).map(|_| ())
+        })
+    }
+
+    fn fold(&mut self, batch: Batch, advance: Option<Advance<'_>>) -> Result<Folded, Error> {
+        let folded = self.run("writing ballots", |connection| {
+            let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            if let Some(advance) = &advance {
+                let head = queue_head(&tx, advance.queue)?;
+                if head != advance.from {
+                    return Ok(None);
+                }
+                tx.prepare_cached(
+                    "INSERT INTO queues (name, head, flushed_at_ms) VALUES (?1, ?2, ?3) \
+                     ON CONFLICT (name) DO UPDATE SET head = excluded.head, flushed_at_ms = excluded.flushed_at_ms",
+                )?
+                .execute(params![advance.queue, advance.to, advance.at_ms])?;
+            }
+            let folded = insert(&tx, batch)?;
+            tx.commit()?;
+            Ok(Some(folded))
+        })?;
+        let queue = || advance.map(|advance| advance.queue.to_string()).unwrap_or_default();
+        folded.ok_or_else(|| Error::QueueTaken { queue: queue() })
+    }
+
+    fn queue_head(&mut self, queue: &str) -> Result<Option<i64>, Error> {
+        self.run("reading a queue's head", |connection| queue_head(connection, queue))
+    }
+
+    fn queue_heads(&mut self) -> Result<Vec<QueueHead>, Error> {
+        self.run("listing queues", |connection| {
+            connection
+                .prepare("SELECT name, head, flushed_at_ms FROM queues ORDER BY name")?
+                .query_map([], |row| {
+                    Ok(QueueHead { name: row.get(0)?, head: row.get(1)?, flushed_at_ms: row.get(2)? })
+                })?
+                .collect()
+        })
+    }
+
+    fn tally(&mut self, poll: &Poll) -> Result<Tally, Error> {
+        self.run("reading a tally", |connection| {
+            let tx = connection.transaction()?;
+            tally(&tx, poll)
+        })
+    }
+
+    fn recount(&mut self, poll: &Poll) -> Result<(Tally, Tally), Error> {
+        self.run("counting ballots", |connection| {
+            let tx = connection.transaction()?;
+            let stored = tally(&tx, poll)?;
+            let mut counted = Tally { ballots: 0, refused: stored.refused, votes: vec![0; poll.choices.len()] };
+            let mut statement = tx.prepare("SELECT picks, COUNT(*) FROM ballots WHERE poll_id = ?1 GROUP BY picks")?;
+            let mut rows = statement.query([poll.id])?;
+            while let Some(row) = rows.next()? {
+                let (picks, ballots): (i64, i64) = (row.get(0)?, row.get(1)?);
+                counted.ballots += ballots as u64;
+                add_votes(&mut counted.votes, picks as u64, ballots as u64);
+            }
+            Ok((stored, counted))
+        })
+    }
+
+    fn for_each_ballot(&mut self, poll: &Poll, each: &mut dyn FnMut(Row) -> bool) -> Result<(), Error> {
+        self.run("reading ballots", |connection| {
+            let sql = "SELECT identity, picks, at_ms FROM ballots WHERE poll_id = ?1 ORDER BY identity";
+            let mut statement = connection.prepare(sql)?;
+            let mut rows = statement.query([poll.id])?;
+            while let Some(row) = rows.next()? {
+                let (identity, picks, at_ms) = (row.get(0)?, row.get::<_, i64>(1)? as u64, row.get(2)?);
+                if !each(Row { poll_id: poll.id, identity: Identity(identity), picks, at_ms }) {
+                    break;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn dead_letter_count(&mut self) -> Result<u64, Error> {
+        self.run("counting dead letters", |connection| {
+            connection.query_row("SELECT COUNT(*) FROM dead_letters", [], |row| row.get::<_, i64>(0)).map(|n| n as u64)
+        })
+    }
+
+    fn dead_letters(&mut self, limit: u32) -> Result<Vec<DeadLetter>, Error> {
+        self.run("reading dead letters", |connection| {
+            connection
+                .prepare(
+                    "SELECT id, origin, reason, bytes, found_at_ms FROM dead_letters \
+                     ORDER BY found_at_ms DESC, id LIMIT ?1",
+                )?
+                .query_map([limit], |row| {
+                    Ok(DeadLetter {
+                        id: row.get(0)?,
+                        origin: row.get(1)?,
+                        reason: row.get(2)?,
+                        bytes: row.get(3)?,
+                        found_at_ms: row.get(4)?,
+                    })
+                })?
+                .collect()
+        })
+    }
+}
+
+const SELECT_POLLS: &str = "SELECT id, slug, question, pick_max, created_at_ms, closes_at_ms, closed_at_ms FROM polls";
+
+fn poll_of(row: &SqlRow<'_>) -> rusqlite::Result<Poll> {
+    Ok(Poll {
+        id: row.get(0)?,
+        slug: slug_at(row, 1)?,
+        question: row.get(2)?,
+        choices: Vec::new(),
+        pick_max: row.get(3)?,
+        created_at_ms: row.get(4)?,
+        closes_at_ms: row.get(5)?,
+        closed_at_ms: row.get(6)?,
+    })
+}
+
+fn load_choices(connection: &Connection, poll: &mut Poll) -> rusqlite::Result<()> {
+    poll.choices = connection
+        .prepare_cached("SELECT choice, label FROM choices WHERE poll_id = ?1 ORDER BY position")?
+        .query_map([poll.id], |row| Ok(Choice { key: slug_at(row, 0)?, label: row.get(1)? }))?
+        .collect::<Result<_, _>>()?;
+    Ok(())
+}
+
+fn slug_at(row: &SqlRow<'_>, column: usize) -> rusqlite::Result<Slug> {
+    let text: String = row.get(column)?;
+    Slug::new(&text).map_err(|error| {
+        rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, Box::new(error))
+    })
+}
+
+fn queue_head(connection: &Connection, queue: &str) -> rusqlite::Result<Option<i64>> {
+    connection
+        .prepare_cached("SELECT head FROM queues WHERE name = ?1")?
+        .query_row([queue], |row| row.get(0))
+        .optional()
+}
+
+fn tally(connection: &Connection, poll: &Poll) -> rusqlite::Result<Tally> {
+    let (ballots, refused): (i64, i64) =
+        connection.query_row("SELECT ballots, refused FROM polls WHERE id = ?1", [poll.id], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })?;
+    let votes = connection
+        .prepare_cached("SELECT votes FROM choices WHERE poll_id = ?1 ORDER BY position")?
+        .query_map([poll.id], |row| row.get::<_, i64>(0).map(|votes| votes as u64))?
+        .collect::<Result<_, _>>()?;
+    Ok(Tally { ballots: ballots as u64, refused: refused as u64, votes })
+}
+
+fn insert(tx: &Transaction<'_>, batch: Batch) -> rusqlite::Result<Folded> {
+    let found = batch.rows.len() as u64;
+    let mut counted = 0;
+    for group in groups(batch.rows) {
+        let mut new = 0;
+        let mut statement = tx.prepare_cached(
+            "INSERT OR IGNORE INTO ballots (poll_id, identity, picks, at_ms) VALUES (?1, ?2, ?3, ?4)",
+        )?;
+        for row in &group.rows {
+            new += statement.execute(params![row.poll_id, row.identity.0, row.picks as i64, row.at_ms])?;
+        }
+        tx.prepare_cached("UPDATE polls SET ballots = ballots + ?2 WHERE id = ?1")?
+            .execute(params![group.poll_id, new as i64])?;
+        for position in positions(group.picks) {
+            tx.prepare_cached("UPDATE choices SET votes = votes + ?3 WHERE poll_id = ?1 AND position = ?2")?
+                .execute(params![group.poll_id, position as i64, new as i64])?;
+        }
+        counted += new as u64;
+    }
+    for (poll_id, refused) in &batch.refused {
+        tx.prepare_cached("UPDATE polls SET refused = refused + ?2 WHERE id = ?1")?
+            .execute(params![poll_id, *refused as i64])?;
+    }
+    for letter in &batch.dead_letters {
+        tx.prepare_cached(
+            "INSERT OR IGNORE INTO dead_letters (id, origin, reason, bytes, found_at_ms) VALUES (?1, ?2, ?3, ?4, ?5)",
+        )?
+        .execute(params![letter.id, letter.origin, letter.reason, letter.bytes, letter.found_at_ms])?;
+    }
+    Ok(Folded { counted, duplicates: found - counted })
+}

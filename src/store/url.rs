@@ -1,0 +1,92 @@
+//! Database URLs: `mysql://user:pass@host:port/db` and `sqlite:PATH`.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use url::Url;
+
+/// Where the database is. Its `Display` never shows a password.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DatabaseUrl {
+    /// MySQL 8 or MariaDB 10.6 and later.
+    Mysql(Url),
+    /// A SQLite file.
+    Sqlite(PathBuf),
+}
+
+/// Why a text is no [`DatabaseUrl`]. It does not repeat the text, which may hold a password.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}; expected mysql://USER:PASSWORD@HOST:PORT/DATABASE or sqlite:PATH")]
+pub struct DatabaseUrlError(String);
+
+impl DatabaseUrl {
+    /// Reads a URL.
+    ///
+    /// # Errors
+    /// [`DatabaseUrlError`], which says what is missing.
+    pub fn new(text: &str) -> Result<DatabaseUrl, DatabaseUrlError> {
+        let fail = |why: &str| Err(DatabaseUrlError(why.into()));
+        if let Some(path) = text.strip_prefix("sqlite:") {
+            let path = path.strip_prefix("//").unwrap_or(path);
+            return match path {
+                "" => fail("the SQLite URL names no file"),
+                _ if path.contains('\0') => fail("the SQLite path has a zero byte"),
+                _ => Ok(DatabaseUrl::Sqlite(path.into())),
+            };
+        }
+        if !text.starts_with("mysql://") {
+            return fail("not a mysql: or sqlite: URL");
+        }
+        let url = match Url::parse(text) {
+            Ok(url) => url,
+            Err(error) => return fail(&format!("the MySQL URL cannot be read ({error})")),
+        };
+        let mut segments = url.path_segments().into_iter().flatten();
+        let named = segments.next().is_some_and(|name| !name.is_empty()) && segments.next().is_none();
+        match (url.host_str(), named) {
+            (None | Some(""), _) => fail("the MySQL URL names no host"),
+            (_, false) => fail("the MySQL URL names no database"),
+            _ => Ok(DatabaseUrl::Mysql(url)),
+        }
+    }
+}
+
+/// A MySQL URL for people to read: as given, the password hidden.
+pub(super) fn without_password(url: &Url) -> String {
+    let mut shown = url.clone();
+    if shown.password().is_some() && shown.set_password(Some("***")).is_err() {
+        return "mysql://***".into();
+    }
+    shown.to_string()
+}
+
+impl fmt::Display for DatabaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            DatabaseUrl::Mysql(url) => f.write_str(&without_password(url)),
+            DatabaseUrl::Sqlite(path) => write!(f, "sqlite:{}", path.display()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_is_never_shown() {
+        let url = DatabaseUrl::new("mysql://weir:s3cret%20x@db.example:3307/polls?tls=on").unwrap();
+        assert_eq!(url.to_string(), "mysql://weir:***@db.example:3307/polls?tls=on");
+        for bad in [
+            "mysql://u:s3cret@",
+            "mysql://u:s3cret@h",
+            "postgres://u:s3cret@h/d",
+            "u:s3cret",
+            "mysql://u:s3cret@h:x/d",
+            "sqlite:",
+        ] {
+            let message = DatabaseUrl::new(bad).unwrap_err().to_string();
+            assert!(!message.contains("s3cret"), "{message}");
+        }
+    }
+}
