@@ -14,9 +14,9 @@
 //! [`cli`]; only `cli::output` prints; library errors are types that name the server, key, URL or file that
 //! failed. `tests/layering.rs` holds the house to these rules.
 
-//pub mod cli;
-//pub mod config;
-//pub mod poll;
+pub mod cli;
+pub mod config;
+pub mod poll;
 pub mod queue;
 pub mod slug;
 pub mod store;

@@ -8,7 +8,7 @@
 use std::net::{TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
-use memcache::exp::{MetaCommand, MetaConnection, MetaOp, MetaResponse, ReturnCode};
+use memcache::exp::{MetaCommand, MetaConnection, MetaOp, MetaResponse, ReturnCode, build_noop};
 
 use super::error::Error;
 use super::names::Address;
@@ -29,6 +29,17 @@ impl Lifetime {
             Lifetime::Seconds(seconds) => format!("T{}", seconds.clamp(1, 30 * 24 * 3600)),
         }
     }
+}
+
+/// What a look at a leased key gave.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Leased {
+    /// Its value.
+    Value(Vec<u8>),
+    /// It is missing, and it is the caller's to fill.
+    Fill,
+    /// It is missing, and somebody else is filling it.
+    Wait,
 }
 
 /// A connection to a memcached server.
@@ -86,6 +97,11 @@ impl Connection {
         self.until = until;
     }
 
+    /// Whether the server still answers on this connection: one round trip that changes nothing.
+    pub fn is_alive(&mut self) -> bool {
+        self.exchange(&[build_noop()], "no key").is_ok()
+    }
+
     /// Sends `commands` and returns one answer for each, in order.
     ///
     /// # Errors
@@ -121,6 +137,21 @@ impl Connection {
     pub fn get(&mut self, key: &str) -> Result<Option<Vec<u8>>, Error> {
         let response = self.single(get(key), key)?;
         Ok(response.value().map(<[u8]>::to_vec))
+    }
+
+    /// The value of `key`, with a lease for whoever finds it missing: for `lease_seconds` only the first caller
+    /// is told to fill it.
+    ///
+    /// # Errors
+    /// [`Error`], naming the key.
+    pub fn get_or_lease(&mut self, key: &str, lease_seconds: u32) -> Result<Leased, Error> {
+        let response = self.single(get(key).flag(format!("N{lease_seconds}")), key)?;
+        let has = |marker: &[u8]| response.flags().any(|flag| flag == marker);
+        match response.value() {
+            Some(value) if !value.is_empty() => Ok(Leased::Value(value.to_vec())),
+            _ if has(b"W") => Ok(Leased::Fill),
+            _ => Ok(Leased::Wait),
+        }
     }
 
     /// Stores `value` whatever was there.

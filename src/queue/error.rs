@@ -43,4 +43,10 @@ pub enum Error {
         /// How many tickets were tried.
         attempts: u32,
     },
+    /// The server failed a moment ago and is left alone for now.
+    #[error("{why} (not tried again yet)")]
+    Resting {
+        /// How it failed.
+        why: String,
+    },
 }

@@ -14,10 +14,10 @@ use super::names::Keys;
 use super::ticket::Ticket;
 
 /// How long to wait for the lock before taking it over.
-pub const PATIENCE: Duration = Duration::from_secs(1);
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// How long to sleep between two attempts.
-pub const PAUSE: Duration = Duration::from_millis(1);
+const PAUSE: Duration = Duration::from_millis(1);
 
 /// How the lock was come by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -47,11 +47,11 @@ mod reader;
 pub mod ticket;
 mod writer;
 
-pub use connection::{Connection, Lifetime};
+pub use connection::{Connection, Leased, Lifetime};
 pub use error::Error;
 pub use lock::{Acquired, Lock};
 pub use mark::{claim, confirm};
 pub use names::{Address, AddressError, Keys, Prefix, PrefixError};
-pub use reader::{Entry, Position, delete, fetch, leave_legacy_epoch, position, set_head};
+pub use reader::{Entry, Position, delete, fetch, leave_legacy_epoch, position, set_head, sweep};
 pub use ticket::Ticket;
 pub use writer::enqueue;

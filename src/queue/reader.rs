@@ -28,6 +28,16 @@ pub struct Position {
     pub shadow: Option<Ticket>,
 }
 
+impl Position {
+    /// The last ticket in the numbering that never repeats: a legacy one under its shadow epoch.
+    pub fn last_numbered(&self) -> Option<Ticket> {
+        match (self.last, self.shadow) {
+            (Some(last), Some(shadow)) => Some(shadow.plus(last.value())),
+            (last, _) => last,
+        }
+    }
+}
+
 /// An entry as it was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
@@ -43,13 +53,29 @@ pub struct Entry {
 /// # Errors
 /// [`Error`], naming the key.
 pub fn position(connection: &mut Connection, keys: &Keys) -> Result<Position, Error> {
-    let last = connection.counter(&keys.curr())?.map(|(value, _)| Ticket::from_counter(value));
-    let head = connection.counter(&keys.head())?.map(|(value, _)| Ticket::from_counter(value));
+    let last = ticket_at(connection, &keys.curr())?;
+    let head = ticket_at(connection, &keys.head())?;
     let shadow = match last {
         Some(last) if last.is_legacy() => Some(shadow_epoch(connection, keys)?),
-        _ => None,
+        // A shadow is good for one stay in epoch 0: the next begins its numbers anew.
+        _ => {
+            let key = keys.legacy();
+            connection.exchange(&[MetaCommand::new(MetaOp::Delete, key.as_str())], &key)?;
+            None
+        }
     };
     Ok(Position { last, head, shadow })
+}
+
+fn ticket_at(connection: &mut Connection, key: &str) -> Result<Option<Ticket>, Error> {
+    match connection.counter(key)? {
+        Some((value, _)) if i64::try_from(value).is_err() => Err(Error::Unexpected {
+            server: connection.address().clone(),
+            key: key.to_string(),
+            answer: format!("{value}, more than a ticket can be"),
+        }),
+        counter => Ok(counter.map(|(value, _)| Ticket::from_counter(value))),
+    }
 }
 
 fn shadow_epoch(connection: &mut Connection, keys: &Keys) -> Result<Ticket, Error> {
@@ -133,8 +159,12 @@ enum Found {
 
 fn found(answer: &MetaResponse) -> Option<Found> {
     let bytes = answer.value()?;
-    let closed = answer.flags().any(|flag| flag.eq_ignore_ascii_case(TOMBSTONE_FLAG.as_bytes()));
-    Some(if closed { Found::Closed } else { Found::Entry(bytes.to_vec()) })
+    Some(if is_tombstone(answer) { Found::Closed } else { Found::Entry(bytes.to_vec()) })
+}
+
+fn is_tombstone(answer: &MetaResponse) -> bool {
+    // Asked for with `F`, told with `f`.
+    answer.flags().any(|flag| flag.eq_ignore_ascii_case(TOMBSTONE_FLAG.as_bytes()))
 }
 
 fn tombstone(key: &str) -> MetaCommand {
@@ -156,6 +186,26 @@ pub fn delete(
     let commands: Vec<_> =
         tickets.iter().map(|ticket| MetaCommand::new(MetaOp::Delete, keys.slot(slot(*ticket)))).collect();
     connection.exchange(&commands, &keys.slot(slot(*first))).map(|_| ())
+}
+
+/// Deletes those slots of `tickets` that hold entries. For tickets whose entries are known to be committed.
+///
+/// # Errors
+/// [`Error`]; some may have been deleted.
+pub fn sweep(
+    connection: &mut Connection,
+    keys: &Keys,
+    tickets: &[Ticket],
+    slot: impl Fn(Ticket) -> Ticket,
+) -> Result<(), Error> {
+    let Some(first) = tickets.first() else { return Ok(()) };
+    let looks: Vec<_> =
+        tickets.iter().map(|ticket| MetaCommand::new(MetaOp::Get, keys.slot(slot(*ticket))).flag("f")).collect();
+    let answers = connection.exchange(&looks, &keys.slot(slot(*first)))?;
+    let holds_entry = |answer: &MetaResponse| answer.rc() == ReturnCode::Hd && !is_tombstone(answer);
+    let entries: Vec<_> =
+        answers.iter().zip(tickets).filter(|(answer, _)| holds_entry(answer)).map(|(_, ticket)| *ticket).collect();
+    delete(connection, keys, &entries, slot)
 }
 
 /// Notes on the server that every slot up to `head` has been deleted.

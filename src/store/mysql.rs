@@ -4,6 +4,7 @@
 //! as multi-row `INSERT IGNORE` in key order, tallies are raised by the rows that were really inserted, the
 //! head is set, all is committed. Deadlocks between two writers of one poll are retried whole.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use mysql::prelude::Queryable;
@@ -142,9 +143,14 @@ impl Store for MysqlStore {
     fn polls(&mut self) -> Result<Vec<Poll>, Error> {
         self.run("listing polls", |connection| {
             let rows: Vec<PollColumns> = connection.query(format!("{SELECT_POLLS} ORDER BY created_at_ms, slug"))?;
-            rows.into_iter()
-                .map(|row| whole_poll(connection, row))
-                .collect::<Result<_, Box<dyn std::error::Error + Send + Sync>>>()
+            let choices: Vec<(i64, String, String)> =
+                connection.query("SELECT poll_id, choice, label FROM choices ORDER BY position")?;
+            let mut of: HashMap<i64, Vec<(String, String)>> = HashMap::new();
+            for (poll_id, key, label) in choices {
+                of.entry(poll_id).or_default().push((key, label));
+            }
+            let polls = rows.into_iter().map(|row| whole_poll(of.remove(&row.0).unwrap_or_default(), row));
+            Ok::<_, Box<dyn std::error::Error + Send + Sync>>(polls.collect::<Result<_, _>>()?)
         })
     }
 
@@ -152,7 +158,10 @@ impl Store for MysqlStore {
         self.run("reading a poll", |connection| {
             let row: Option<PollColumns> =
                 connection.exec_first(format!("{SELECT_POLLS} WHERE slug = ?"), (slug.as_str(),))?;
-            row.map(|row| whole_poll(connection, row)).transpose()
+            let Some(row) = row else { return Ok(None) };
+            let choices =
+                connection.exec("SELECT choice, label FROM choices WHERE poll_id = ? ORDER BY position", (row.0,))?;
+            Ok::<_, Box<dyn std::error::Error + Send + Sync>>(Some(whole_poll(choices, row)?))
         })
     }
 
@@ -262,10 +271,8 @@ fn sixteen(bytes: &[u8]) -> Result<[u8; 16], std::array::TryFromSliceError> {
     bytes.try_into()
 }
 
-fn whole_poll(connection: &mut Conn, row: PollColumns) -> Result<Poll, Box<dyn std::error::Error + Send + Sync>> {
+fn whole_poll(choices: Vec<(String, String)>, row: PollColumns) -> Result<Poll, crate::slug::SlugError> {
     let (id, slug, question, pick_max, created_at_ms, closes_at_ms, closed_at_ms) = row;
-    let choices: Vec<(String, String)> =
-        connection.exec("SELECT choice, label FROM choices WHERE poll_id = ? ORDER BY position", (id,))?;
     let choices = choices.into_iter().map(|(key, label)| Ok(Choice { key: Slug::new(&key)?, label }));
     let choices = choices.collect::<Result<_, crate::slug::SlugError>>()?;
     Ok(Poll { id, slug: Slug::new(&slug)?, question, choices, pick_max, created_at_ms, closes_at_ms, closed_at_ms })

@@ -3,6 +3,7 @@
 //! Writers queue up behind `BEGIN IMMEDIATE`; WAL lets readers go on meanwhile; `synchronous = FULL` makes a
 //! commit survive a power cut, which a vote that was acknowledged as stored deserves.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::time::Duration;
 
@@ -96,7 +97,15 @@ impl Store for SqliteStore {
         self.run("listing polls", |connection| {
             let sql = format!("{SELECT_POLLS} ORDER BY created_at_ms, slug");
             let mut polls: Vec<Poll> = connection.prepare(&sql)?.query_map([], poll_of)?.collect::<Result<_, _>>()?;
-            polls.iter_mut().try_for_each(|poll| load_choices(connection, poll))?;
+            let mut of: HashMap<i64, usize> = HashMap::new();
+            of.extend(polls.iter().enumerate().map(|(index, poll)| (poll.id, index)));
+            let mut statement = connection.prepare("SELECT choice, label, poll_id FROM choices ORDER BY position")?;
+            let mut rows = statement.query([])?;
+            while let Some(row) = rows.next()? {
+                if let Some(index) = of.get(&row.get(2)?) {
+                    polls[*index].choices.push(Choice { key: slug_at(row, 0)?, label: row.get(1)? });
+                }
+            }
             Ok(polls)
         })
     }

@@ -1,0 +1,69 @@
+//! Exit codes, all of them, and which error gives which.
+
+use std::process::ExitCode;
+
+use crate::config::ConfigError;
+use crate::poll::ballot::{PollError, Refusal, VoterError};
+use crate::slug::SlugError;
+use crate::store;
+
+/// It is done.
+pub const DONE: u8 = 0;
+/// It failed, and nothing was acknowledged that is not so.
+pub const FAILED: u8 = 1;
+/// The command line or a setting is wrong; nothing was tried.
+pub const USAGE: u8 = 2;
+/// It was refused, and would be again: poll unknown or closed, choice unknown, already voted.
+pub const REFUSED: u8 = 3;
+/// Part of it is done: some lines were refused, or some servers failed.
+pub const PARTLY: u8 = 4;
+
+/// The table that `--help` and the manual page show.
+pub const HELP: &str = "\
+Exit codes:
+  0  done
+  1  failed
+  2  wrong command line or setting; nothing was tried
+  3  refused: poll unknown or closed, choice unknown, already voted
+  4  partly done: some lines were refused or some servers failed";
+
+/// A wrong use of the command line that clap cannot see.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Usage(pub String);
+
+/// Some of it failed; what failed has been told already.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Partly(pub String);
+
+/// The code for an error.
+pub fn code_of(error: &anyhow::Error) -> u8 {
+    if error.is::<Partly>() {
+        PARTLY
+    } else if error.is::<Usage>()
+        || error.is::<ConfigError>()
+        || error.is::<SlugError>()
+        || error.is::<PollError>()
+        || error.is::<VoterError>()
+    {
+        USAGE
+    } else if error.is::<Refusal>() || matches!(error.downcast_ref(), Some(store::Error::PollExists(_))) {
+        REFUSED
+    } else {
+        FAILED
+    }
+}
+
+/// Whether the reader of our output went away, as `| head -1` does: no error of ours.
+pub fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let broken = |cause: &(dyn std::error::Error + 'static)| {
+        cause.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+    };
+    error.is::<std::io::Error>() && error.chain().any(broken)
+}
+
+/// The process's exit code.
+pub fn exit(code: u8) -> ExitCode {
+    ExitCode::from(code)
+}

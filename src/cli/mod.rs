@@ -1,0 +1,80 @@
+//! The command line: one file per command, its arguments beside the few lines that call the library.
+//!
+//! | file | what it does |
+//! |---|---|
+//! | `poll/` | `weir poll ...`, a file per command |
+//! | `show_config.rs` | `weir config` |
+//! | `docs.rs` | `weir completions`, `weir man` |
+//! | `settings.rs` | flags, environment and file made into what the rooms take |
+//! | `output.rs` | everything that is printed |
+//! | `exit.rs` | every exit code |
+
+use std::process::ExitCode;
+
+use clap::{ArgAction, CommandFactory, Parser, Subcommand};
+
+mod docs;
+mod exit;
+mod output;
+mod poll;
+mod settings;
+mod show_config;
+
+use output::Output;
+
+/// Tools for the people who keep busy web sites running.
+#[derive(Parser, Debug)]
+#[command(name = "weir", version, max_term_width = 110, after_help = exit::HELP)]
+#[command(propagate_version = true, disable_help_subcommand = true, arg_required_else_help = true)]
+struct Cli {
+    /// Tell more on stderr; twice or three times for still more
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    verbose: u8,
+    /// Tell only errors and warnings
+    #[arg(short, long, global = true)]
+    quiet: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Polls that survive a spike: votes through memcached into SQL, each counted once
+    Poll(Box<poll::Args>),
+    /// Show every setting, its value and where it came from
+    Config(show_config::Args),
+    /// Print a completion script for a shell
+    Completions(docs::CompletionsArgs),
+    /// Write the manual pages into a folder
+    Man(docs::ManArgs),
+}
+
+/// Runs the process's command line and tells how it ended.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version come this way too, with code 0. A closed stdout is not worth a word here.
+            let _ = error.print();
+            return exit::exit(if error.use_stderr() { exit::USAGE } else { exit::DONE });
+        }
+    };
+    output::init_tracing(cli.verbose, cli.quiet);
+    let mut out = Output::new(cli.quiet);
+    let done = match cli.command {
+        Command::Poll(args) => args.run(&mut out),
+        Command::Config(args) => args.run(&mut out),
+        Command::Completions(args) => args.run(Cli::command(), &mut out),
+        Command::Man(args) => args.run(Cli::command(), &mut out),
+    };
+    let flushed = out.flush().map_err(anyhow::Error::from);
+    let code = match done.and_then(|()| flushed) {
+        Ok(()) => exit::DONE,
+        Err(error) if exit::is_broken_pipe(&error) => exit::DONE,
+        Err(error) => {
+            output::error(&error);
+            exit::code_of(&error)
+        }
+    };
+    exit::exit(code)
+}

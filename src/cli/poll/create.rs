@@ -1,0 +1,60 @@
+//! `weir poll create`.
+
+use anyhow::Result;
+
+use crate::cli::output::Output;
+use crate::cli::settings::Settings;
+use crate::poll::ballot::{Choice, Poll};
+use crate::poll::definition;
+use crate::slug::Slug;
+
+use super::open_close::read_moment;
+
+/// Arguments of `weir poll create`.
+#[derive(clap::Args, Debug)]
+#[command(after_help = "Examples:
+  weir poll create now --question 'Now or later?' --choice now=Now --choice later=Later
+  weir poll create toppings --question 'Which three?' --pick 3 \\
+      --choice ham=Ham --choice egg=Egg --choice leek=Leek --choice kale=Kale --closes '2026-12-24 18:00'")]
+pub struct Args {
+    /// The poll's name: 1 to 64 characters out of a-z, 0-9 and -
+    #[arg(value_parser = Slug::new)]
+    poll: Slug,
+    /// What is asked
+    #[arg(long, value_name = "TEXT")]
+    question: String,
+    /// A choice, named as the poll is, and what voters read; 2 to 63 of them
+    #[arg(long = "choice", value_name = "KEY=LABEL", required = true, value_parser = read_choice)]
+    choices: Vec<Choice>,
+    /// How many choices one ballot may pick
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pick: u8,
+    /// When it closes: a time (2026-12-24 18:00, RFC 3339) or a while from now (2h, 3d)
+    #[arg(long, value_name = "WHEN", value_parser = read_moment)]
+    closes: Option<i64>,
+    /// Print the new poll as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+fn read_choice(text: &str) -> Result<Choice, String> {
+    let Some((key, label)) = text.split_once('=') else { return Err("expected KEY=LABEL".into()) };
+    let key = Slug::new(key).map_err(|error| error.to_string())?;
+    Ok(Choice { key, label: label.to_string() })
+}
+
+impl Args {
+    pub(super) fn run(self, settings: Settings, out: &mut Output) -> Result<()> {
+        let poll = Poll::new(self.poll, self.question, self.choices, self.pick, self.closes)?;
+        settings.store()?.create_poll(&poll)?;
+        for error in definition::publish(std::slice::from_ref(&poll), &mut settings.servers()) {
+            out.warning(format_args!("{error}; voters there will read the poll from the database once"));
+        }
+        if self.json {
+            out.json(&super::list::Shown::new(&poll))?;
+        } else {
+            out.line(format_args!("created {}", poll.slug))?;
+        }
+        Ok(())
+    }
+}

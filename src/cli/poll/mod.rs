@@ -1,0 +1,70 @@
+//! `weir poll`: one file per command.
+
+use anyhow::Result;
+use clap::Subcommand;
+
+use super::output::Output;
+use super::settings::SettingsArgs;
+
+mod batch;
+mod create;
+mod export;
+mod flush;
+mod list;
+mod open_close;
+mod results;
+mod status;
+mod verify;
+mod vote;
+
+/// Arguments of `weir poll`.
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    settings: SettingsArgs,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Create a poll
+    Create(create::Args),
+    /// Cast one vote, or a batch of them
+    Vote(vote::Args),
+    /// Move everything queued and spooled into the database, once or as a service
+    Flush(flush::Args),
+    /// Show totals
+    Results(results::Args),
+    /// List polls
+    List(list::Args),
+    /// Open a closed poll again
+    Open(open_close::OpenArgs),
+    /// Close a poll: votes cast from now on are refused
+    Close(open_close::CloseArgs),
+    /// Write out every counted ballot of a poll
+    Export(export::Args),
+    /// Show queues, servers, spool and dead letters
+    Status(status::Args),
+    /// Recount the ballots and compare with the tallies
+    Verify(verify::Args),
+}
+
+impl Args {
+    /// Runs the command.
+    pub fn run(self, out: &mut Output) -> Result<()> {
+        let settings = self.settings.settings()?;
+        match self.command {
+            Command::Create(args) => args.run(settings, out),
+            Command::Vote(args) => args.run(settings, out),
+            Command::Flush(args) => args.run(settings, out),
+            Command::Results(args) => args.run(settings, out),
+            Command::List(args) => args.run(settings, out),
+            Command::Open(args) => args.run(settings, out),
+            Command::Close(args) => args.run(settings, out),
+            Command::Export(args) => args.run(settings, out),
+            Command::Status(args) => args.run(settings, out),
+            Command::Verify(args) => args.run(settings, out),
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! `weir poll vote`: one vote. A batch is in `batch.rs`.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use anyhow::Result;
+use serde::Serialize;
+
+use crate::cli::exit::Usage;
+use crate::cli::output::Output;
+use crate::cli::settings::Settings;
+use crate::poll::ballot::Voter;
+use crate::poll::vote::{Outcome, Place, Vote};
+use crate::slug::Slug;
+
+use super::batch;
+
+/// Arguments of `weir poll vote`.
+#[derive(clap::Args, Debug)]
+#[command(
+    override_usage = "weir poll vote POLL CHOICE... [--voter ID] [--locked] [--json]\n       weir poll vote --batch [FILE] [--locked] [--json]",
+    after_help = "Prints one line, \"queued ID\", \"stored ID\" or \"spooled ID\": where the ballot is, and its identity as the
+receipt. In all three the vote is safe and will be counted once.
+
+A batch has one vote a line, POLL<TAB>CHOICE[,CHOICE...][<TAB>VOTER], and takes at most 64 KiB a line. Refused
+lines are told on stderr with their numbers; the others are taken. With voters named, a batch that broke off can
+be cast again: each voter counts once.
+
+Examples:
+  weir poll vote now yes
+  weir poll vote toppings ham leek --voter ann@example.org
+  weir poll vote --batch votes.tsv
+  zcat votes.tsv.gz | weir poll vote --batch --json"
+)]
+pub struct Args {
+    /// The poll
+    #[arg(required_unless_present = "batch", conflicts_with = "batch", value_parser = Slug::new)]
+    poll: Option<Slug>,
+    /// The choice, or the choices where several may be picked
+    #[arg(required_unless_present = "batch", value_name = "CHOICE", value_parser = Slug::new)]
+    choices: Vec<Slug>,
+    /// Who votes: a second vote under the same name is refused. Only a keyed hash of the name is kept
+    #[arg(long, value_name = "ID", conflicts_with = "batch")]
+    voter: Option<String>,
+    /// Cast every line of a file, or of standard input
+    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "-")]
+    batch: Option<std::path::PathBuf>,
+    /// Hold the lock of the old notes while enqueueing, as scripts of theirs do
+    #[arg(long)]
+    locked: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Receipt<'a> {
+    status: &'static str,
+    poll: &'a Slug,
+    id: String,
+}
+
+/// What a place is called.
+pub(super) fn status_of(place: Place) -> &'static str {
+    match place {
+        Place::Queued => "queued",
+        Place::Stored => "stored",
+        Place::Spooled => "spooled",
+    }
+}
+
+impl Args {
+    pub(super) fn run(self, settings: Settings, out: &mut Output) -> Result<()> {
+        // Past a file size limit a write should fail like any other, not end the process without a word.
+        signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::new(AtomicBool::new(false)))?;
+        if let Some(file) = &self.batch {
+            return batch::run(file, settings.booth(self.locked), self.json, out);
+        }
+        let poll = self.poll.ok_or_else(|| Usage("no poll is named".into()))?;
+        let voter = self.voter.as_deref().map(Voter::new).transpose()?;
+        let copies = settings.copies;
+        let vote = Vote { poll: poll.clone(), picks: self.choices, voter };
+        let deposit = settings.booth(self.locked).cast(vec![vote])?;
+        for outcome in deposit.outcomes {
+            match outcome {
+                Outcome::Refused(refusal) => return Err(refusal.into()),
+                Outcome::Taken(place, identity) => {
+                    tell_of_failures(place, &deposit.failures, deposit.short_of_copies, copies, out);
+                    let status = status_of(place);
+                    if self.json {
+                        out.json(&Receipt { status, poll: &poll, id: identity.to_string() })?;
+                    } else {
+                        out.line(format_args!("{status} {identity}"))?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// One line for everything that failed although the vote was taken.
+pub(super) fn tell_of_failures(
+    place: Place,
+    failures: &[String],
+    short_of_copies: u64,
+    copies: usize,
+    out: &mut Output,
+) {
+    let to = match place {
+        Place::Queued if short_of_copies > 0 => format!("went to fewer than {copies} servers"),
+        Place::Queued => "went to another server or needed the database".into(),
+        Place::Stored => "went to the database".into(),
+        Place::Spooled => "went to the spool".into(),
+    };
+    if !failures.is_empty() {
+        out.warning(format_args!("{}; votes {to}", failures.join("; ")));
+    }
+}

@@ -1,0 +1,149 @@
+//! Poll definitions kept in memcached, so that voting needs no database.
+//!
+//! A definition stands on every server under `P-poll-SLUG`, written when a poll is created, opened or closed
+//! and by every flush. One that is missing is refilled from the database by one process at a time: a lease on
+//! the key elects it, the others wait for it a moment. That a poll does not exist is remembered too, for
+//! seconds, so that votes for a name that never was do not reach the database one by one.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use crate::queue::{self, Leased, Lifetime};
+use crate::slug::Slug;
+
+use super::ballot::Poll;
+use super::servers::Servers;
+use super::vote::{Database, note};
+
+/// How long a process believes what it has read of a definition.
+const FRESH: Duration = Duration::from_secs(1);
+
+/// How long one process has for refilling a definition before the next may try, in seconds.
+const LEASE_SECONDS: u32 = 3;
+
+/// How long others wait for it, and how often they look.
+const WAIT: Duration = Duration::from_millis(150);
+const WAIT_STEP: Duration = Duration::from_millis(10);
+
+/// How long it is remembered that a poll does not exist, in seconds.
+const UNKNOWN_SECONDS: u32 = 5;
+
+/// What is kept of a poll that does not exist.
+const UNKNOWN: &[u8] = b"null";
+
+/// What is known of a poll.
+#[derive(Debug, Clone)]
+pub enum Known {
+    /// It exists.
+    Poll(Box<Poll>),
+    /// It does not.
+    Unknown,
+    /// Neither memcached nor the database could tell.
+    CannotTell,
+}
+
+/// The definitions that this process has read lately.
+#[derive(Default)]
+pub struct Definitions {
+    read: HashMap<Slug, (Instant, Known)>,
+}
+
+impl Definitions {
+    /// The definition of a poll: as read in the last second, else from the first of `order`'s servers that
+    /// answers, else from the database. What failed on the way is added to `failures`.
+    pub fn get(
+        &mut self,
+        slug: &Slug,
+        order: &[usize],
+        servers: &mut Servers,
+        database: &mut Database,
+        failures: &mut Vec<String>,
+    ) -> &Known {
+        let stale = self.read.get(slug).is_none_or(|(at, _)| at.elapsed() > FRESH);
+        if stale {
+            let known = look_up(slug, order, servers, database, failures);
+            self.read.insert(slug.clone(), (Instant::now(), known));
+        }
+        self.read.get(slug).map_or(&Known::CannotTell, |(_, known)| known)
+    }
+}
+
+fn look_up(
+    slug: &Slug,
+    order: &[usize],
+    servers: &mut Servers,
+    database: &mut Database,
+    failures: &mut Vec<String>,
+) -> Known {
+    for index in order {
+        let deadline = Instant::now() + WAIT;
+        let leased = servers.attempt(*index, |connection, keys| {
+            let key = keys.poll(slug);
+            loop {
+                match connection.get_or_lease(&key, LEASE_SECONDS)? {
+                    Leased::Wait if Instant::now() < deadline => std::thread::sleep(WAIT_STEP),
+                    leased => return Ok(leased),
+                }
+            }
+        });
+        match leased {
+            // A definition that cannot be read is as good as missing: the database has the right one.
+            Ok(Leased::Value(bytes)) => match serde_json::from_slice(&bytes) {
+                Ok(Some(poll)) => return Known::Poll(poll),
+                Ok(None) => return Known::Unknown,
+                Err(_) => return refill(slug, Some(*index), servers, database, failures),
+            },
+            Ok(Leased::Fill) => return refill(slug, Some(*index), servers, database, failures),
+            Ok(Leased::Wait) => return refill(slug, None, servers, database, failures),
+            Err(error) => note(failures, &error),
+        }
+    }
+    refill(slug, None, servers, database, failures)
+}
+
+fn refill(
+    slug: &Slug,
+    fill: Option<usize>,
+    servers: &mut Servers,
+    database: &mut Database,
+    failures: &mut Vec<String>,
+) -> Known {
+    let poll = match database.with(|store| store.poll(slug)) {
+        Ok(poll) => poll,
+        Err(error) => {
+            failures.push(error.to_string());
+            return Known::CannotTell;
+        }
+    };
+    if let Some(index) = fill {
+        let filled = servers.attempt(index, |connection, keys| {
+            let key = keys.poll(slug);
+            match poll.as_ref().and_then(encode) {
+                Some(bytes) => connection.set(&key, &bytes, Lifetime::Forever),
+                None => connection.set(&key, UNKNOWN, Lifetime::Seconds(UNKNOWN_SECONDS)),
+            }
+        });
+        // Only the next voter's speed depends on it.
+        if let Err(error) = filled {
+            note(failures, &error);
+        }
+    }
+    poll.map_or(Known::Unknown, |poll| Known::Poll(Box::new(poll)))
+}
+
+/// Puts definitions on every server; what failed is returned, one message a server.
+pub fn publish(polls: &[Poll], servers: &mut Servers) -> Vec<queue::Error> {
+    let encoded: Vec<_> = polls.iter().filter_map(|poll| Some((&poll.slug, encode(poll)?))).collect();
+    (0..servers.len())
+        .filter_map(|index| {
+            let set_all = servers.attempt(index, |connection, keys| {
+                encoded.iter().try_for_each(|(slug, bytes)| connection.set(&keys.poll(slug), bytes, Lifetime::Forever))
+            });
+            set_all.err()
+        })
+        .collect()
+}
+
+fn encode(poll: &Poll) -> Option<Vec<u8>> {
+    serde_json::to_vec(poll).ok()
+}

@@ -1,0 +1,434 @@
+//! One queue into the database, a chunk at a time, each chunk exactly once.
+//!
+//! 1. Take the notes' lock, read where the counter stands, give the lock back.
+//! 2. Delete what a drain that died after its commit left behind.
+//! 3. Read slots, closing empty ones, on a thread of its own.
+//! 4. Write a chunk: ballots, tallies, dead letters and the queue's new head in one transaction, which is
+//!    refused when the head is not where this drain last saw it. That refusal is how two drains of one
+//!    queue come apart: the one that is refused has written nothing, and leaves.
+//! 5. Delete the chunk's slots, note the head on the server.
+//!
+//! Killed before the commit, nothing has happened. Killed after it, the slots that are left are behind the
+//! head: the next drain deletes them and never reads them.
+//!
+//! # When the counter is not where the head left it
+//! The server was restarted, or lost its counter. The new epoch is read from its start. But a counter can be
+//! lost (evicted) while entries of its epoch live on, so the old epoch is first read on from the head for as
+//! long as entries are found.
+
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::{Duration, Instant};
+
+use crate::queue::{self, Acquired, Address, Connection, Keys, Lock, Position, Ticket};
+use crate::store::{self, Advance, Batch, Folded, Store, TRANSACTION_ROWS_MAX};
+
+use super::ballot::IdentityKey;
+use super::judge::{Docket, Judge, ReadEntry};
+
+/// How many slots are read in one round trip: at 1 MiB an item this bounds the memory of a read.
+const READ_SLOTS: usize = 128;
+
+/// How many entries are deleted in one round trip.
+const DELETE_SLOTS: usize = 512;
+
+/// A chunk is written when it has so many ballots.
+const CHUNK_BALLOTS: usize = 16_000;
+
+/// How long a server may take for one large batch.
+const BATCH_LIMIT: Duration = Duration::from_secs(5);
+
+/// How far behind the head left-over slots are looked for when the server has forgotten where to start.
+const SWEEP_MAX: u64 = 1 << 20;
+
+/// How long definitions are believed during a drain.
+const POLLS_FRESH: Duration = Duration::from_secs(1);
+
+/// How often a drain of epoch 0 goes round when old scripts keep adding to it.
+const LEGACY_ROUNDS: u32 = 64;
+
+/// Where a drain has got to: for progress, and for tests that stop a process at each place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// The counter has been read and the lock given back; `total` slots are to be read.
+    Positioned {
+        /// How many.
+        total: u64,
+    },
+    /// A chunk has been read and is about to be written.
+    Folding,
+    /// It is committed; nothing of it is deleted yet.
+    Committed,
+    /// A first part of its slots has been deleted.
+    Deleting,
+    /// All its slots are deleted and the head is noted.
+    Deleted {
+        /// How many of the `total` slots are done.
+        done: u64,
+    },
+}
+
+/// What a drain came to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Count {
+    /// Ballots read, good or bad.
+    pub ballots: u64,
+    /// New ballots, now counted.
+    pub counted: u64,
+    /// Ballots that had been counted before, or that a further copy brought.
+    pub duplicates: u64,
+    /// Ballots cast after their poll had ended.
+    pub refused: u64,
+    /// Lines that are no ballot.
+    pub dead_letters: u64,
+}
+
+impl std::ops::AddAssign for Count {
+    fn add_assign(&mut self, other: Count) {
+        self.ballots += other.ballots;
+        self.counted += other.counted;
+        self.duplicates += other.duplicates;
+        self.refused += other.refused;
+        self.dead_letters += other.dead_letters;
+    }
+}
+
+/// Why a drain ended early. What it had committed by then stays counted.
+#[derive(Debug, thiserror::Error)]
+pub enum DrainError {
+    /// The server failed.
+    #[error(transparent)]
+    Queue(#[from] queue::Error),
+    /// The database failed, or another flush has the queue.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+}
+
+/// A drain of one server's queue.
+pub struct Drain<'a> {
+    /// The server.
+    pub address: &'a Address,
+    /// Its queue's keys.
+    pub keys: &'a Keys,
+    /// How long to wait for a connection.
+    pub timeout: Duration,
+    /// For entries that name their voter.
+    pub key: &'a IdentityKey,
+    /// Told of each step.
+    pub watch: &'a mut dyn FnMut(Step),
+    /// What it has come to so far.
+    pub count: Count,
+    /// Whether the notes' lock had to be taken over.
+    pub took_over_lock: bool,
+    /// Where this drain last saw the queue's head in the database: each chunk is written only if it is there.
+    pub head: Option<i64>,
+}
+
+/// Slots to read, in the numbering of the database.
+#[derive(Clone, Copy)]
+struct Span {
+    /// Read after this one.
+    after: Ticket,
+    last: Ticket,
+    /// Slots are those of epoch 0, numbered under a shadow epoch.
+    legacy: bool,
+    /// Stop at the first run of slots without an entry.
+    until_empty: bool,
+}
+
+impl Span {
+    fn slot(self, ticket: Ticket) -> Ticket {
+        if self.legacy { Ticket::from_counter(ticket.sequence()) } else { ticket }
+    }
+}
+
+type Window = Result<(Ticket, Vec<(Ticket, ReadEntry)>), queue::Error>;
+
+impl Drain<'_> {
+    /// Drains the queue up to where its counter stands now.
+    ///
+    /// # Errors
+    /// [`DrainError`]; `self.count` tells what was done before.
+    pub fn run(&mut self, store: &mut dyn Store) -> Result<(), DrainError> {
+        let queue = queue_name(self.keys, self.address);
+        let mut connection = self.connect()?;
+        for _ in 0..LEGACY_ROUNDS {
+            let position = self.position(&mut connection)?;
+            self.head = store.queue_head(&queue)?;
+            let head = self.head.map(ticket_of);
+            self.sweep(&mut connection, &position, head)?;
+            let Some(span) = self.salvage_and_plan(store, &queue, &mut connection, &position, head)? else {
+                return Ok(());
+            };
+            (self.watch)(Step::Positioned { total: span.last.value() - span.after.value() });
+            self.drain_span(store, &queue, &mut connection, span)?;
+            let Some(shadow) = position.shadow.filter(|_| span.legacy) else { return Ok(()) };
+            let drained = span.slot(span.last);
+            if queue::leave_legacy_epoch(&mut connection, self.keys, drained, shadow)? {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    fn connect(&self) -> Result<Connection, queue::Error> {
+        let mut connection = Connection::open(self.address, self.timeout)?;
+        connection.set_exchange_limit(self.timeout.max(BATCH_LIMIT));
+        Ok(connection)
+    }
+
+    fn position(&mut self, connection: &mut Connection) -> Result<Position, queue::Error> {
+        let lock = Lock::acquire(connection, self.keys)?;
+        self.took_over_lock |= lock.acquired() == Acquired::TakenOver;
+        let position = queue::position(connection, self.keys);
+        lock.release(connection, self.keys)?;
+        position
+    }
+
+    /// Deletes the entries behind the head that a drain committed and did not live to delete.
+    fn sweep(
+        &mut self,
+        connection: &mut Connection,
+        position: &Position,
+        head: Option<Ticket>,
+    ) -> Result<(), queue::Error> {
+        let (Some(head), Some(last)) = (head, position.last_numbered()) else { return Ok(()) };
+        if !last.continues(head) {
+            return Ok(());
+        }
+        let noted = position.head.filter(|noted| head.continues(*noted)).unwrap_or(head.epoch_start());
+        let from = noted.value().max(head.value().saturating_sub(SWEEP_MAX));
+        let legacy = position.shadow.is_some();
+        let span = Span { after: Ticket::from_counter(from), last: head, legacy, until_empty: false };
+        for window in windows(span) {
+            queue::sweep(connection, self.keys, &window, |ticket| span.slot(ticket))?;
+        }
+        if from < head.value() {
+            queue::set_head(connection, self.keys, head)?;
+        }
+        Ok(())
+    }
+
+    fn salvage_and_plan(
+        &mut self,
+        store: &mut dyn Store,
+        queue: &str,
+        connection: &mut Connection,
+        position: &Position,
+        head: Option<Ticket>,
+    ) -> Result<Option<Span>, DrainError> {
+        let last = position.last_numbered();
+        if let Some(old) = head.filter(|head| last.is_none_or(|last| !last.continues(*head))) {
+            let span = Span { after: old, last: old.plus(u64::from(u32::MAX)), legacy: false, until_empty: true };
+            self.drain_span(store, queue, connection, span)?;
+        }
+        let Some(last) = last else { return Ok(None) };
+        let start = head.filter(|head| last.continues(*head)).unwrap_or(last.epoch_start());
+        let noted = position.head.filter(|noted| last.continues(*noted) && noted.continues(start));
+        let after = noted.unwrap_or(start);
+        Ok(Some(Span { after, last, legacy: position.shadow.is_some(), until_empty: false }))
+    }
+
+    /// Reads a span on a thread of its own and writes it chunk by chunk on this one.
+    fn drain_span(
+        &mut self,
+        store: &mut dyn Store,
+        queue: &str,
+        connection: &mut Connection,
+        span: Span,
+    ) -> Result<(), DrainError> {
+        let mut reader = self.connect()?;
+        let (keys, key) = (self.keys, self.key);
+        std::thread::scope(|scope| {
+            let (sender, receiver) = sync_channel(1);
+            scope.spawn(move || read_windows(&mut reader, keys, key, queue, span, &sender));
+            self.write_chunks(store, queue, connection, span, &receiver)
+        })
+    }
+
+    fn write_chunks(
+        &mut self,
+        store: &mut dyn Store,
+        queue: &str,
+        connection: &mut Connection,
+        span: Span,
+        windows: &Receiver<Window>,
+    ) -> Result<(), DrainError> {
+        let mut polls = Polls::default();
+        let mut chunk = Chunk::new(span.after);
+        let mut failed = None;
+        for window in windows {
+            let (last, entries) = match window {
+                Ok(window) => window,
+                Err(error) => {
+                    failed = Some(error);
+                    break;
+                }
+            };
+            for (ticket, entry) in entries {
+                if chunk.docket.ballots() as usize + entry.len() > TRANSACTION_ROWS_MAX {
+                    self.write(store, queue, connection, span, &mut chunk)?;
+                }
+                polls.judge(store, &entry, &mut chunk.docket)?;
+                chunk.tickets.push(ticket);
+                chunk.last = ticket;
+            }
+            chunk.last = last;
+            if chunk.docket.ballots() as usize >= CHUNK_BALLOTS {
+                self.write(store, queue, connection, span, &mut chunk)?;
+            }
+        }
+        self.write(store, queue, connection, span, &mut chunk)?;
+        failed.map_or(Ok(()), |error| Err(error.into()))
+    }
+
+    fn write(
+        &mut self,
+        store: &mut dyn Store,
+        queue: &str,
+        connection: &mut Connection,
+        span: Span,
+        chunk: &mut Chunk,
+    ) -> Result<(), DrainError> {
+        let Chunk { docket, tickets, last } = std::mem::replace(chunk, Chunk::new(chunk.last));
+        let from = self.head;
+        if tickets.is_empty() && (span.until_empty || from == Some(number_of(last))) {
+            return Ok(());
+        }
+        (self.watch)(Step::Folding);
+        let mut count = Count {
+            ballots: docket.ballots(),
+            refused: docket.refused(),
+            dead_letters: docket.dead_letters(),
+            ..Count::default()
+        };
+        let advance = Advance { queue, from, to: number_of(last), at_ms: super::now_ms() };
+        let folded = fold(store, docket, advance)?;
+        (count.counted, count.duplicates) = (folded.counted, folded.duplicates);
+        self.head = Some(advance.to);
+        self.count += count;
+        (self.watch)(Step::Committed);
+        for some in tickets.chunks(DELETE_SLOTS) {
+            queue::delete(connection, self.keys, some, |ticket| span.slot(ticket))?;
+            (self.watch)(Step::Deleting);
+        }
+        queue::set_head(connection, self.keys, last)?;
+        (self.watch)(Step::Deleted { done: last.value().saturating_sub(span.after.value()) });
+        Ok(())
+    }
+}
+
+/// The name of a server's queue in the database.
+pub fn queue_name(keys: &Keys, address: &Address) -> String {
+    format!("{}@{address}", keys.prefix().as_str())
+}
+
+fn ticket_of(number: i64) -> Ticket {
+    Ticket::from_counter(number.unsigned_abs())
+}
+
+fn number_of(ticket: Ticket) -> i64 {
+    i64::try_from(ticket.value()).unwrap_or(i64::MAX)
+}
+
+/// What is read and not yet written.
+struct Chunk {
+    docket: Docket,
+    tickets: Vec<Ticket>,
+    last: Ticket,
+}
+
+impl Chunk {
+    fn new(last: Ticket) -> Chunk {
+        Chunk { docket: Docket::default(), tickets: Vec::new(), last }
+    }
+}
+
+/// The polls as the database has them, read again when they may have changed.
+#[derive(Default)]
+pub(super) struct Polls {
+    judge: Judge,
+    read: Option<Instant>,
+}
+
+impl Polls {
+    /// Judges an entry by polls that are at most a second old, and by fresh ones if it names one not known.
+    pub(super) fn judge(
+        &mut self,
+        store: &mut dyn Store,
+        entry: &ReadEntry,
+        docket: &mut Docket,
+    ) -> Result<(), store::Error> {
+        let age = self.read.map(|at| at.elapsed());
+        let stale = age.is_none_or(|age| age > POLLS_FRESH);
+        let unknown = || age.is_some_and(|age| age > POLLS_FRESH / 10) && !self.judge.knows_polls_of(entry);
+        if stale || unknown() {
+            self.judge = Judge::new(store.polls()?);
+            self.read = Some(Instant::now());
+        }
+        self.judge.judge(entry, docket, super::now_ms());
+        Ok(())
+    }
+}
+
+/// Writes a docket. One with more ballots than a transaction may have (a single huge entry of a script) goes in
+/// several; only the last moves the head, and should it not come to that, the ballots' keys keep the rest from
+/// counting twice.
+fn fold(store: &mut dyn Store, docket: Docket, advance: Advance<'_>) -> Result<Folded, store::Error> {
+    fold_all(store, docket.into_batch(), Some(advance))
+}
+
+pub(super) fn fold_all(
+    store: &mut dyn Store,
+    mut batch: Batch,
+    advance: Option<Advance<'_>>,
+) -> Result<Folded, store::Error> {
+    let mut total = Folded::default();
+    while batch.rows.len() > TRANSACTION_ROWS_MAX {
+        let rows = batch.rows.drain(..TRANSACTION_ROWS_MAX).collect();
+        let folded = store.fold(Batch { rows, ..Batch::default() }, None)?;
+        total.counted += folded.counted;
+        total.duplicates += folded.duplicates;
+    }
+    let folded = store.fold(batch, advance)?;
+    Ok(Folded { counted: total.counted + folded.counted, duplicates: total.duplicates + folded.duplicates })
+}
+
+/// The tickets of a span, in portions for one round trip. A script of the notes that finds a lock but no counter
+/// writes into slot 0, so in epoch 0 that slot is looked at too.
+fn windows(span: Span) -> impl Iterator<Item = Vec<Ticket>> {
+    let zero = span.legacy && span.after.sequence() == 0;
+    let mut next = if zero { span.after } else { span.after.plus(1) };
+    std::iter::from_fn(move || {
+        let left = (span.last.value() + 1).saturating_sub(next.value());
+        let count = left.min(READ_SLOTS as u64);
+        let window: Vec<_> = (0..count).map(|step| next.plus(step)).collect();
+        next = next.plus(count);
+        (count > 0).then_some(window)
+    })
+}
+
+fn read_windows(
+    connection: &mut Connection,
+    keys: &Keys,
+    key: &IdentityKey,
+    queue: &str,
+    span: Span,
+    sender: &SyncSender<Window>,
+) {
+    for window in windows(span) {
+        let Some(last) = window.last().copied() else { return };
+        let read = queue::fetch(connection, keys, &window, |ticket| span.slot(ticket)).map(|entries| {
+            let now_ms = super::now_ms();
+            let read = entries.into_iter().map(|entry| {
+                let origin = format!("{queue} {}", entry.ticket);
+                (entry.ticket, ReadEntry::new(origin, entry.bytes, key, now_ms))
+            });
+            (last, read.collect::<Vec<_>>())
+        });
+        let end = read.as_ref().map_or(true, |(_, entries)| span.until_empty && entries.is_empty());
+        // The receiver goes away when writing failed: then nothing more is to be read.
+        if sender.send(read).is_err() || end {
+            return;
+        }
+    }
+}

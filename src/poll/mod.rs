@@ -1,0 +1,41 @@
+//! Polls: ballots come in through memcached, go out into SQL, and each is counted exactly once.
+//!
+//! | file | job |
+//! |---|---|
+//! | [`ballot`] | what a valid poll, voter and ballot is; identities; why a vote is refused |
+//! | [`wire`] | the bytes of a queue entry: one JSON object a line |
+//! | [`servers`] | the memcached servers: ranking, connections, resting the dead |
+//! | [`definition`] | poll definitions kept in memcached, refilled by one process at a time |
+//! | [`vote`] | the way in: queue, else database, else spool |
+//! | [`spool`] | ballots on disk, for when everything else is down |
+//! | [`judge`] | a ballot found in a queue: row, refusal or dead letter |
+//! | [`drain`] | one queue into the database, a chunk at a time |
+//! | [`flush`] | all queues, the spool, then fresh definitions and totals |
+//! | [`results`] | totals, from memcached or the database |
+//! | [`status`] | depth, age, health: what an operator looks at |
+//!
+//! # The promise
+//! (poll, identity) is the key of a ballot everywhere, so a ballot that arrives twice, by whatever road, counts
+//! once, and a voter's first flushed ballot stands. A ballot that was acknowledged is in a queue, in the
+//! database or in a synced file, and stays there until the database has it.
+//!
+//! It refuses to guess: a ballot that names no known poll or choice becomes a dead letter with its bytes, never
+//! silently nothing.
+
+pub mod ballot;
+pub mod definition;
+pub mod drain;
+pub mod flush;
+pub mod judge;
+pub mod results;
+pub mod servers;
+pub mod spool;
+pub mod status;
+pub mod vote;
+pub mod wire;
+
+/// Now, in milliseconds of Unix time.
+pub fn now_ms() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}

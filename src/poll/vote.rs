@@ -1,0 +1,378 @@
+//! The way in: a ballot goes into the queue of a memcached server, else into the database, else into the spool.
+//!
+//! The order of a vote, on the connection to the first server of its rank that answers:
+//! 1. read the poll's definition and check the ballot against it;
+//! 2. for a named voter, claim the mark that says "has voted" (short-lived);
+//! 3. take a ticket and fill its slot (see [`crate::queue`]): the vote is acknowledged;
+//! 4. make the mark last.
+//!
+//! A server that fails at any step is passed over for the next in rank. An answer that never came leaves an
+//! entry that may or may not be in that server's queue; the ballot then goes elsewhere under the same identity
+//! and counts once. The database is touched only when every server failed, or when none of them has the
+//! poll's definition.
+//!
+//! It refuses to drop a ballot in doubt: when nobody can tell whether the poll exists, the ballot is kept and the
+//! flush decides.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use crate::queue::{self, Connection, Keys, Lock};
+use crate::slug::Slug;
+use crate::store::{self, Batch, DatabaseUrl, Row, Store, TRANSACTION_ROWS_MAX};
+
+use super::ballot::{Ballot, Identity, IdentityKey, Poll, Refusal, Voter};
+use super::definition::{Definitions, Known};
+use super::servers::Servers;
+use super::spool::Spool;
+use super::wire::{ENTRY_MAX_LEN, write_line};
+
+/// How long a voter waits for one answer of the database.
+const DATABASE_PATIENCE: Duration = Duration::from_secs(3);
+
+/// How long a database that failed is left alone.
+const DATABASE_REST: Duration = Duration::from_secs(2);
+
+/// The database, opened when it is first needed.
+pub struct Database {
+    url: DatabaseUrl,
+    patience: Duration,
+    open: Option<Box<dyn Store>>,
+    resting: Option<(Instant, String)>,
+}
+
+/// Why the database could not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum DatabaseError {
+    /// It failed.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// It failed a moment ago and is left alone for now.
+    #[error("{0} (not tried again yet)")]
+    Resting(String),
+}
+
+impl Database {
+    /// The database at `url`; nothing is opened yet. `patience` bounds each of its answers.
+    pub fn new(url: DatabaseUrl, patience: Duration) -> Database {
+        Database { url, patience, open: None, resting: None }
+    }
+
+    /// Does `work` on the store.
+    ///
+    /// # Errors
+    /// [`DatabaseError`].
+    pub fn with<T>(
+        &mut self,
+        work: impl FnOnce(&mut dyn Store) -> Result<T, store::Error>,
+    ) -> Result<T, DatabaseError> {
+        if let Some((_, why)) = self.resting.as_ref().filter(|(until, _)| Instant::now() < *until) {
+            return Err(DatabaseError::Resting(why.clone()));
+        }
+        let opened = match self.open.take() {
+            Some(store) => Ok(store),
+            None => store::open(&self.url, self.patience),
+        };
+        let done = opened.and_then(|mut store| {
+            let done = work(store.as_mut());
+            self.open = Some(store);
+            done
+        });
+        if let Err(error @ store::Error::Failure(_)) = &done {
+            self.resting = Some((Instant::now() + DATABASE_REST, error.to_string()));
+        }
+        Ok(done?)
+    }
+}
+
+/// Where an acknowledged ballot is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Place {
+    /// In a queue in memcached.
+    Queued,
+    /// In the database.
+    Stored,
+    /// In a synced file of the spool.
+    Spooled,
+}
+
+/// A vote as it comes in, its names checked.
+#[derive(Debug, Clone)]
+pub struct Vote {
+    /// The poll.
+    pub poll: Slug,
+    /// The choices.
+    pub picks: Vec<Slug>,
+    /// The voter, if named.
+    pub voter: Option<Voter>,
+}
+
+/// What became of one vote.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is acknowledged and will be counted.
+    Taken(Place, Identity),
+    /// It is not counted, and this is why.
+    Refused(Refusal),
+}
+
+/// What became of some votes.
+#[derive(Debug, Default)]
+pub struct Deposit {
+    /// One outcome a vote, in the order given.
+    pub outcomes: Vec<Outcome>,
+    /// What failed on the way although the votes were taken: for one line on stderr.
+    pub failures: Vec<String>,
+    /// Ballots that the database had already, out of those stored there in bulk.
+    pub duplicates: u64,
+    /// Votes taken with fewer copies than asked for.
+    pub short_of_copies: u64,
+}
+
+/// No way in was left: none of these votes is acknowledged. Casting them again is safe only for named voters.
+#[derive(Debug, thiserror::Error)]
+#[error("the vote was NOT taken: {}", failures.join("; "))]
+pub struct NotTaken {
+    /// What failed, in order.
+    pub failures: Vec<String>,
+}
+
+/// How votes are taken.
+pub struct Settings {
+    /// On how many servers each entry is stored.
+    pub copies: usize,
+    /// Whether the enqueue holds the notes' lock.
+    pub locked: bool,
+}
+
+/// The polling booth: takes votes.
+pub struct Booth {
+    servers: Servers,
+    database: Database,
+    spool: Spool,
+    key: IdentityKey,
+    settings: Settings,
+    definitions: Definitions,
+}
+
+struct Pending {
+    index: usize,
+    vote: Vote,
+    ballot: Ballot,
+    order: Vec<usize>,
+    copies: usize,
+    refused: Option<Refusal>,
+}
+
+impl Booth {
+    /// A booth; nothing is opened yet.
+    pub fn new(servers: Servers, database: DatabaseUrl, spool: Spool, key: IdentityKey, settings: Settings) -> Booth {
+        let database = Database::new(database, DATABASE_PATIENCE);
+        Booth { servers, database, spool, key, settings, definitions: Definitions::default() }
+    }
+
+    /// Takes votes: together they cost little more than one. Those that are not refused are acknowledged when
+    /// this returns.
+    ///
+    /// # Errors
+    /// [`NotTaken`] when no way in was left; some of the votes may be counted all the same.
+    pub fn cast(&mut self, votes: Vec<Vote>) -> Result<Deposit, NotTaken> {
+        let mut deposit = Deposit::default();
+        let mut outcomes: Vec<Option<Outcome>> = Vec::new();
+        outcomes.resize(votes.len(), None);
+        let mut pending = Vec::with_capacity(votes.len());
+        for (index, vote) in votes.into_iter().enumerate() {
+            match self.check(vote, index, &mut deposit.failures) {
+                Ok(one) => pending.push(one),
+                Err(refusal) => outcomes[index] = Some(Outcome::Refused(refusal)),
+            }
+        }
+        let (mut taken, left) = self.enqueue(pending, &mut deposit);
+        for one in taken.drain(..) {
+            outcomes[one.index] = Some(match one.refused {
+                Some(refusal) => Outcome::Refused(refusal),
+                None => Outcome::Taken(Place::Queued, one.ballot.identity),
+            });
+        }
+        self.fall_back(left, &mut outcomes, &mut deposit)?;
+        deposit.outcomes = outcomes.into_iter().flatten().collect();
+        Ok(deposit)
+    }
+
+    fn check(&mut self, vote: Vote, index: usize, failures: &mut Vec<String>) -> Result<Pending, Refusal> {
+        let identity = match &vote.voter {
+            Some(voter) => self.key.named(&vote.poll, voter),
+            None => Identity::anonymous(),
+        };
+        let order = self.servers.ranked(identity);
+        let at_ms = super::now_ms();
+        match self.definitions.get(&vote.poll, &order, &mut self.servers, &mut self.database, failures) {
+            Known::Poll(poll) => check_against(poll, &vote, at_ms)?,
+            Known::Unknown => return Err(Refusal::UnknownPoll(vote.poll)),
+            Known::CannotTell => {}
+        }
+        let ballot = Ballot { poll: vote.poll.clone(), picks: vote.picks.clone(), identity, at_ms };
+        Ok(Pending { index, vote, ballot, order, copies: 0, refused: None })
+    }
+
+    /// Puts ballots into queues, each on its next servers in rank until it has its copies. Returns those that
+    /// are done with (at least one copy, or refused) and those that no server took.
+    fn enqueue(&mut self, mut pending: Vec<Pending>, deposit: &mut Deposit) -> (Vec<Pending>, Vec<Pending>) {
+        let mut done = Vec::with_capacity(pending.len());
+        for rank in 0..self.servers.len() {
+            let mut by_server: BTreeMap<usize, Vec<Pending>> = BTreeMap::new();
+            for one in std::mem::take(&mut pending) {
+                by_server.entry(one.order[rank]).or_default().push(one);
+            }
+            for (server, mut ballots) in by_server {
+                let locked = self.settings.locked;
+                let attempt =
+                    self.servers.attempt(server, |connection, keys| enqueue_on(connection, keys, &mut ballots, locked));
+                if let Err(error) = attempt {
+                    note(&mut deposit.failures, &error);
+                }
+                for one in ballots {
+                    let finished = one.refused.is_some() || one.copies >= self.settings.copies;
+                    if finished { done.push(one) } else { pending.push(one) }
+                }
+            }
+        }
+        let (some, none): (Vec<_>, Vec<_>) = pending.into_iter().partition(|one| one.copies > 0);
+        deposit.short_of_copies += some.len() as u64;
+        done.extend(some);
+        (done, none)
+    }
+
+    fn fall_back(
+        &mut self,
+        left: Vec<Pending>,
+        outcomes: &mut [Option<Outcome>],
+        deposit: &mut Deposit,
+    ) -> Result<(), NotTaken> {
+        let mut left = left;
+        while !left.is_empty() {
+            let rest = left.split_off(left.len().min(TRANSACTION_ROWS_MAX));
+            let place = match self.store(&mut left, deposit) {
+                Ok(()) => Place::Stored,
+                Err(error) => {
+                    deposit.failures.push(error.to_string());
+                    let mut entry = String::new();
+                    left.iter().for_each(|one| write_line(&mut entry, &one.ballot));
+                    if let Err(error) = self.spool.append(entry.as_bytes()) {
+                        deposit.failures.push(error.to_string());
+                        return Err(NotTaken { failures: std::mem::take(&mut deposit.failures) });
+                    }
+                    Place::Spooled
+                }
+            };
+            for one in left {
+                outcomes[one.index] = Some(match one.refused {
+                    Some(refusal) => Outcome::Refused(refusal),
+                    None => Outcome::Taken(place, one.ballot.identity),
+                });
+            }
+            left = rest;
+        }
+        Ok(())
+    }
+
+    /// Writes ballots straight into the database: the same fold as a flush, without a queue.
+    fn store(&mut self, pending: &mut [Pending], deposit: &mut Deposit) -> Result<(), DatabaseError> {
+        let mut polls: BTreeMap<Slug, Option<Poll>> = BTreeMap::new();
+        let mut rows = Vec::with_capacity(pending.len());
+        for one in pending.iter_mut() {
+            if !polls.contains_key(&one.ballot.poll) {
+                let poll = self.database.with(|store| store.poll(&one.ballot.poll))?;
+                polls.insert(one.ballot.poll.clone(), poll);
+            }
+            match polls.get(&one.ballot.poll).and_then(Option::as_ref) {
+                None => one.refused = Some(Refusal::UnknownPoll(one.ballot.poll.clone())),
+                Some(poll) => match row_of(poll, &one.vote, &one.ballot) {
+                    Ok(row) => rows.push(row),
+                    Err(refusal) => one.refused = Some(refusal),
+                },
+            }
+        }
+        let batch = Batch { rows, ..Batch::default() };
+        let folded = self.database.with(|store| store.fold(batch, None))?;
+        match pending {
+            // In bulk the database tells only how many it had already.
+            [one] if one.vote.voter.is_some() && one.refused.is_none() && folded.duplicates == 1 => {
+                one.refused = Some(Refusal::AlreadyVoted(one.ballot.poll.clone()));
+            }
+            _ => deposit.duplicates += folded.duplicates,
+        }
+        Ok(())
+    }
+}
+
+/// Adds a failure, unless it only says that a server noted already is still resting.
+pub(super) fn note(failures: &mut Vec<String>, error: &queue::Error) {
+    match error {
+        queue::Error::Resting { why } if failures.contains(why) => {}
+        error => failures.push(error.to_string()),
+    }
+}
+
+fn check_against(poll: &Poll, vote: &Vote, at_ms: i64) -> Result<(), Refusal> {
+    if let Some(refusal) = poll.closed_refusal(at_ms) {
+        return Err(refusal);
+    }
+    poll.pick_set(vote.picks.iter().map(Slug::as_str)).map(|_| ())
+}
+
+fn row_of(poll: &Poll, vote: &Vote, ballot: &Ballot) -> Result<Row, Refusal> {
+    check_against(poll, vote, ballot.at_ms)?;
+    let picks = poll.pick_set(vote.picks.iter().map(Slug::as_str))?;
+    Ok(Row { poll_id: poll.id, identity: ballot.identity, picks, at_ms: ballot.at_ms })
+}
+
+/// Enqueues ballots on one server and notes on each what became of it. When this fails, those without a copy
+/// from this server are in doubt or not in its queue; both are tried elsewhere.
+fn enqueue_on(
+    connection: &mut Connection,
+    keys: &Keys,
+    ballots: &mut [Pending],
+    locked: bool,
+) -> Result<(), queue::Error> {
+    if locked {
+        // Waiting for the lock has a limit of its own; each exchange keeps its time-out.
+        connection.set_deadline(None);
+    }
+    claim_marks(connection, keys, ballots)?;
+    let mut open: Vec<&mut Pending> = ballots.iter_mut().filter(|one| one.refused.is_none()).collect();
+    while !open.is_empty() {
+        let mut entry = String::new();
+        let mut count = 0;
+        while count < open.len() && entry.len() < ENTRY_MAX_LEN {
+            write_line(&mut entry, &open[count].ballot);
+            count += 1;
+        }
+        let lock = if locked { Some(Lock::acquire(connection, keys)?) } else { None };
+        queue::enqueue(connection, keys, entry.as_bytes(), &mut |_| {})?;
+        if let Some(lock) = lock {
+            lock.release(connection, keys)?;
+        }
+        let entered: Vec<_> = open.drain(..count).collect();
+        let marks: Vec<_> = entered.iter().filter_map(|one| mark_of(keys, one)).collect();
+        entered.into_iter().for_each(|one| one.copies += 1);
+        queue::confirm(connection, &marks)?;
+    }
+    Ok(())
+}
+
+/// A mark is claimed on the first server that can; on a further one it would only find itself.
+fn claim_marks(connection: &mut Connection, keys: &Keys, ballots: &mut [Pending]) -> Result<(), queue::Error> {
+    let mut named: Vec<&mut Pending> = ballots.iter_mut().filter(|one| mark_of(keys, one).is_some()).collect();
+    let marks: Vec<_> = named.iter().filter_map(|one| mark_of(keys, one)).collect();
+    for (one, free) in named.iter_mut().zip(queue::claim(connection, &marks)?) {
+        if !free && one.copies == 0 {
+            one.refused = Some(Refusal::AlreadyVoted(one.ballot.poll.clone()));
+        }
+    }
+    Ok(())
+}
+
+fn mark_of(keys: &Keys, one: &Pending) -> Option<String> {
+    one.vote.voter.as_ref().map(|_| keys.voted(&one.ballot.poll, &one.ballot.identity.0))
+}
