@@ -16,17 +16,15 @@
 //! lost (evicted) while entries of its epoch live on, so the old epoch is first read on from the head for as
 //! long as entries are found.
 
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::time::{Duration, Instant};
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::time::Duration;
 
 use crate::queue::{self, Acquired, Address, Connection, Keys, Lock, Position, Ticket};
-use crate::store::{self, Advance, Batch, Folded, Store, TRANSACTION_ROWS_MAX};
+use crate::store::{self, Advance, Store, TRANSACTION_ROWS_MAX, fold_all};
 
 use super::ballot::IdentityKey;
-use super::judge::{Docket, Judge, ReadEntry};
-
-/// How many slots are read in one round trip: at 1 MiB an item this bounds the memory of a read.
-const READ_SLOTS: usize = 128;
+use super::judge::{Docket, Polls};
+use super::read_ahead::{Span, Window, read_windows, windows};
 
 /// How many entries are deleted in one round trip.
 const DELETE_SLOTS: usize = 512;
@@ -39,9 +37,6 @@ const BATCH_LIMIT: Duration = Duration::from_secs(5);
 
 /// How far behind the head left-over slots are looked for when the server has forgotten where to start.
 const SWEEP_MAX: u64 = 1 << 20;
-
-/// How long definitions are believed during a drain.
-const POLLS_FRESH: Duration = Duration::from_secs(1);
 
 /// How often a drain of epoch 0 goes round when old scripts keep adding to it.
 const LEGACY_ROUNDS: u32 = 64;
@@ -122,26 +117,6 @@ pub struct Drain<'a> {
     /// Where this drain last saw the queue's head in the database: each chunk is written only if it is there.
     pub head: Option<i64>,
 }
-
-/// Slots to read, in the numbering of the database.
-#[derive(Clone, Copy)]
-struct Span {
-    /// Read after this one.
-    after: Ticket,
-    last: Ticket,
-    /// Slots are those of epoch 0, numbered under a shadow epoch.
-    legacy: bool,
-    /// Stop at the first run of slots without an entry.
-    until_empty: bool,
-}
-
-impl Span {
-    fn slot(self, ticket: Ticket) -> Ticket {
-        if self.legacy { Ticket::from_counter(ticket.sequence()) } else { ticket }
-    }
-}
-
-type Window = Result<(Ticket, Vec<(Ticket, ReadEntry)>), queue::Error>;
 
 impl Drain<'_> {
     /// Drains the queue up to where its counter stands now.
@@ -302,7 +277,7 @@ impl Drain<'_> {
             ..Count::default()
         };
         let advance = Advance { queue, from, to: number_of(last), at_ms: super::now_ms() };
-        let folded = fold(store, docket, advance)?;
+        let folded = fold_all(store, docket.into_batch(), Some(advance))?;
         (count.counted, count.duplicates) = (folded.counted, folded.duplicates);
         self.head = Some(advance.to);
         self.count += count;
@@ -340,95 +315,5 @@ struct Chunk {
 impl Chunk {
     fn new(last: Ticket) -> Chunk {
         Chunk { docket: Docket::default(), tickets: Vec::new(), last }
-    }
-}
-
-/// The polls as the database has them, read again when they may have changed.
-#[derive(Default)]
-pub(super) struct Polls {
-    judge: Judge,
-    read: Option<Instant>,
-}
-
-impl Polls {
-    /// Judges an entry by polls that are at most a second old, and by fresh ones if it names one not known.
-    pub(super) fn judge(
-        &mut self,
-        store: &mut dyn Store,
-        entry: &ReadEntry,
-        docket: &mut Docket,
-    ) -> Result<(), store::Error> {
-        let age = self.read.map(|at| at.elapsed());
-        let stale = age.is_none_or(|age| age > POLLS_FRESH);
-        let unknown = || age.is_some_and(|age| age > POLLS_FRESH / 10) && !self.judge.knows_polls_of(entry);
-        if stale || unknown() {
-            self.judge = Judge::new(store.polls()?);
-            self.read = Some(Instant::now());
-        }
-        self.judge.judge(entry, docket, super::now_ms());
-        Ok(())
-    }
-}
-
-/// Writes a docket. One with more ballots than a transaction may have (a single huge entry of a script) goes in
-/// several; only the last moves the head, and should it not come to that, the ballots' keys keep the rest from
-/// counting twice.
-fn fold(store: &mut dyn Store, docket: Docket, advance: Advance<'_>) -> Result<Folded, store::Error> {
-    fold_all(store, docket.into_batch(), Some(advance))
-}
-
-pub(super) fn fold_all(
-    store: &mut dyn Store,
-    mut batch: Batch,
-    advance: Option<Advance<'_>>,
-) -> Result<Folded, store::Error> {
-    let mut total = Folded::default();
-    while batch.rows.len() > TRANSACTION_ROWS_MAX {
-        let rows = batch.rows.drain(..TRANSACTION_ROWS_MAX).collect();
-        let folded = store.fold(Batch { rows, ..Batch::default() }, None)?;
-        total.counted += folded.counted;
-        total.duplicates += folded.duplicates;
-    }
-    let folded = store.fold(batch, advance)?;
-    Ok(Folded { counted: total.counted + folded.counted, duplicates: total.duplicates + folded.duplicates })
-}
-
-/// The tickets of a span, in portions for one round trip. A script of the notes that finds a lock but no counter
-/// writes into slot 0, so in epoch 0 that slot is looked at too.
-fn windows(span: Span) -> impl Iterator<Item = Vec<Ticket>> {
-    let zero = span.legacy && span.after.sequence() == 0;
-    let mut next = if zero { span.after } else { span.after.plus(1) };
-    std::iter::from_fn(move || {
-        let left = (span.last.value() + 1).saturating_sub(next.value());
-        let count = left.min(READ_SLOTS as u64);
-        let window: Vec<_> = (0..count).map(|step| next.plus(step)).collect();
-        next = next.plus(count);
-        (count > 0).then_some(window)
-    })
-}
-
-fn read_windows(
-    connection: &mut Connection,
-    keys: &Keys,
-    key: &IdentityKey,
-    queue: &str,
-    span: Span,
-    sender: &SyncSender<Window>,
-) {
-    for window in windows(span) {
-        let Some(last) = window.last().copied() else { return };
-        let read = queue::fetch(connection, keys, &window, |ticket| span.slot(ticket)).map(|entries| {
-            let now_ms = super::now_ms();
-            let read = entries.into_iter().map(|entry| {
-                let origin = format!("{queue} {}", entry.ticket);
-                (entry.ticket, ReadEntry::new(origin, entry.bytes, key, now_ms))
-            });
-            (last, read.collect::<Vec<_>>())
-        });
-        let end = read.as_ref().map_or(true, |(_, entries)| span.until_empty && entries.is_empty());
-        // The receiver goes away when writing failed: then nothing more is to be read.
-        if sender.send(read).is_err() || end {
-            return;
-        }
     }
 }

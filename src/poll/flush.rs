@@ -6,11 +6,11 @@
 use std::time::Duration;
 
 use crate::queue::{self, Address, Keys};
-use crate::store::{self, DatabaseUrl, Store};
+use crate::store::{self, DatabaseUrl, Store, fold_all};
 
 use super::ballot::{IdentityKey, Poll};
-use super::drain::{Count, Drain, DrainError, Polls, Step, fold_all};
-use super::judge::{Docket, ReadEntry};
+use super::drain::{Count, Drain, DrainError, Step};
+use super::judge::{Docket, Polls, ReadEntry};
 use super::servers::Servers;
 use super::spool::{Spool, SpoolError};
 use super::{definition, results};

@@ -5,12 +5,16 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
+use std::time::{Duration, Instant};
 
 use crate::slug::Slug;
-use crate::store::{Batch, DeadLetter, Row};
+use crate::store::{self, Batch, DeadLetter, Row, Store};
 
 use super::ballot::{Ballot, Identity, IdentityKey, Poll, Voter};
 use super::wire;
+
+/// How long the polls read from the database are believed.
+const POLLS_FRESH: Duration = Duration::from_secs(1);
 
 /// The longest line kept in a dead letter, in bytes.
 const DEAD_LETTER_MAX_LEN: usize = 1024 * 1024;
@@ -155,6 +159,31 @@ impl Judge {
         let poll = self.polls.get(&ballot.poll).ok_or_else(|| format!("there is no poll {}", ballot.poll))?;
         let picks = poll.pick_set(ballot.picks.iter().map(Slug::as_str)).map_err(|refusal| refusal.to_string())?;
         Ok((poll, Row { poll_id: poll.id, identity: ballot.identity, picks, at_ms: ballot.at_ms }))
+    }
+}
+
+/// The polls as the database has them, read again when they may have changed.
+#[derive(Default)]
+pub struct Polls {
+    judge: Judge,
+    read: Option<Instant>,
+}
+
+impl Polls {
+    /// Judges an entry by polls that are at most a second old, and by fresh ones if it names one not known.
+    ///
+    /// # Errors
+    /// [`store::Error::Failure`] when the polls cannot be read.
+    pub fn judge(&mut self, store: &mut dyn Store, entry: &ReadEntry, docket: &mut Docket) -> Result<(), store::Error> {
+        let age = self.read.map(|at| at.elapsed());
+        let stale = age.is_none_or(|age| age > POLLS_FRESH);
+        let unknown = || age.is_some_and(|age| age > POLLS_FRESH / 10) && !self.judge.knows_polls_of(entry);
+        if stale || unknown() {
+            self.judge = Judge::new(store.polls()?);
+            self.read = Some(Instant::now());
+        }
+        self.judge.judge(entry, docket, super::now_ms());
+        Ok(())
     }
 }
 

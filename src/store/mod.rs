@@ -154,6 +154,24 @@ pub fn open(url: &DatabaseUrl, patience: Duration) -> Result<Box<dyn Store>, Err
     })
 }
 
+/// Writes a batch of any size. One with more ballots than a transaction may have (a single huge entry of a script)
+/// goes in several; only the last moves the head, and should it not come to that, the ballots' keys keep the rest
+/// from counting twice.
+///
+/// # Errors
+/// As [`Store::fold`]; some of the batch may be written.
+pub fn fold_all(store: &mut dyn Store, mut batch: Batch, advance: Option<Advance<'_>>) -> Result<Folded, Error> {
+    let mut total = Folded::default();
+    while batch.rows.len() > TRANSACTION_ROWS_MAX {
+        let rows = batch.rows.drain(..TRANSACTION_ROWS_MAX).collect();
+        let folded = store.fold(Batch { rows, ..Batch::default() }, None)?;
+        total.counted += folded.counted;
+        total.duplicates += folded.duplicates;
+    }
+    let folded = store.fold(batch, advance)?;
+    Ok(Folded { counted: total.counted + folded.counted, duplicates: total.duplicates + folded.duplicates })
+}
+
 /// Runs migrations, again if it fails: of two processes that migrate at one moment the later may fail on what
 /// the earlier has just made, and then finds it made.
 fn migrate(mut run: impl FnMut() -> Result<refinery::Report, refinery::Error>) -> Result<(), refinery::Error> {

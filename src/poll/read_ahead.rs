@@ -1,0 +1,79 @@
+//! Reading a queue's slots ahead, on a thread of its own, while the database is busy with those before.
+//!
+//! What is read is closed: a slot that was empty has a tombstone now, so nothing can come into it behind the
+//! reader's back. Nothing is deleted here, and nothing is decided: a portion that is never written to the
+//! database is simply read again by the next drain.
+
+use std::sync::mpsc::SyncSender;
+
+use crate::queue::{self, Connection, Keys, Ticket};
+
+use super::ballot::IdentityKey;
+use super::judge::ReadEntry;
+
+/// How many slots are read in one round trip: at 1 MiB an item this bounds the memory of a read.
+const READ_SLOTS: usize = 128;
+
+/// Slots to read, in the numbering of the database.
+#[derive(Clone, Copy)]
+pub(super) struct Span {
+    /// Read after this one.
+    pub(super) after: Ticket,
+    /// Up to and with this one.
+    pub(super) last: Ticket,
+    /// Slots are those of epoch 0, numbered under a shadow epoch.
+    pub(super) legacy: bool,
+    /// Stop at the first run of slots without an entry.
+    pub(super) until_empty: bool,
+}
+
+impl Span {
+    /// In which slot a ticket's entry lies.
+    pub(super) fn slot(self, ticket: Ticket) -> Ticket {
+        if self.legacy { Ticket::from_counter(ticket.sequence()) } else { ticket }
+    }
+}
+
+/// The last ticket of a portion, and the entries found in it.
+pub(super) type Window = Result<(Ticket, Vec<(Ticket, ReadEntry)>), queue::Error>;
+
+/// The tickets of a span, in portions for one round trip. A script of the notes that finds a lock but no counter
+/// writes into slot 0, so in epoch 0 that slot is looked at too.
+pub(super) fn windows(span: Span) -> impl Iterator<Item = Vec<Ticket>> {
+    let zero = span.legacy && span.after.sequence() == 0;
+    let mut next = if zero { span.after } else { span.after.plus(1) };
+    std::iter::from_fn(move || {
+        let left = (span.last.value() + 1).saturating_sub(next.value());
+        let count = left.min(READ_SLOTS as u64);
+        let window: Vec<_> = (0..count).map(|step| next.plus(step)).collect();
+        next = next.plus(count);
+        (count > 0).then_some(window)
+    })
+}
+
+/// Reads a span portion by portion into `sender`, until the end, a failure, or the receiver has gone.
+pub(super) fn read_windows(
+    connection: &mut Connection,
+    keys: &Keys,
+    key: &IdentityKey,
+    queue: &str,
+    span: Span,
+    sender: &SyncSender<Window>,
+) {
+    for window in windows(span) {
+        let Some(last) = window.last().copied() else { return };
+        let read = queue::fetch(connection, keys, &window, |ticket| span.slot(ticket)).map(|entries| {
+            let now_ms = super::now_ms();
+            let read = entries.into_iter().map(|entry| {
+                let origin = format!("{queue} {}", entry.ticket);
+                (entry.ticket, ReadEntry::new(origin, entry.bytes, key, now_ms))
+            });
+            (last, read.collect::<Vec<_>>())
+        });
+        let end = read.as_ref().map_or(true, |(_, entries)| span.until_empty && entries.is_empty());
+        // The receiver goes away when writing failed: then nothing more is to be read.
+        if sender.send(read).is_err() || end {
+            return;
+        }
+    }
+}

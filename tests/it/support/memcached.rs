@@ -1,0 +1,118 @@
+//! A real memcached on a free port.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
+use std::process::{Child, Command, Stdio};
+
+use rustix::process::Signal;
+
+use super::{free_port, is_root, program, signal, wait_until};
+
+/// A running memcached, killed when dropped.
+pub(crate) struct Memcached {
+    port: u16,
+    child: Option<Child>,
+}
+
+impl Memcached {
+    /// Starts one with `-M` and 256 MiB.
+    pub(crate) fn start() -> Memcached {
+        let mut server = Memcached { port: free_port(), child: None };
+        server.restart();
+        server
+    }
+
+    /// `host:port`.
+    pub(crate) fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// Kills it with -9: everything it held is gone.
+    pub(crate) fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+
+    /// Starts it again, empty, on the same port.
+    pub(crate) fn restart(&mut self) {
+        self.kill();
+        let mut command = Command::new(program("memcached", "memcached"));
+        command.args(["-l", "127.0.0.1", "-M", "-m", "256", "-p", &self.port.to_string()]);
+        if is_root() {
+            command.args(["-u", "nobody"]);
+        }
+        self.child = Some(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
+        wait_until("memcached answers", || TcpStream::connect(self.address()).is_ok());
+    }
+
+    /// Stops it without closing anything: it accepts and never answers.
+    pub(crate) fn black_hole(&self) {
+        signal(self.child.as_ref().unwrap(), Signal::STOP);
+    }
+
+    /// Lets it go on.
+    pub(crate) fn revive(&self) {
+        signal(self.child.as_ref().unwrap(), Signal::CONT);
+    }
+
+    /// A plain connection, for what a script of the old days would say.
+    pub(crate) fn talk(&self) -> Talk {
+        let stream = TcpStream::connect(self.address()).unwrap();
+        Talk { reader: BufReader::new(stream.try_clone().unwrap()), stream }
+    }
+}
+
+impl Drop for Memcached {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// The classic text protocol, by hand.
+pub(crate) struct Talk {
+    reader: BufReader<TcpStream>,
+    stream: TcpStream,
+}
+
+impl Talk {
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.reader.read_line(&mut line).unwrap();
+        line.trim_end().to_string()
+    }
+
+    /// `incr`: the new value, or nothing for a missing key.
+    pub(crate) fn incr(&mut self, key: &str) -> Option<u64> {
+        write!(self.stream, "incr {key} 1\r\n").unwrap();
+        self.line().parse().ok()
+    }
+
+    /// `set`.
+    pub(crate) fn set(&mut self, key: &str, value: &str) {
+        write!(self.stream, "set {key} 0 0 {}\r\n{value}\r\n", value.len()).unwrap();
+        assert_eq!(self.line(), "STORED");
+    }
+
+    /// `delete`.
+    pub(crate) fn delete(&mut self, key: &str) {
+        write!(self.stream, "delete {key}\r\n").unwrap();
+        self.line();
+    }
+
+    /// `get`: the value, or nothing.
+    pub(crate) fn get(&mut self, key: &str) -> Option<String> {
+        write!(self.stream, "get {key}\r\n").unwrap();
+        let header = self.line();
+        if header == "END" {
+            return None;
+        }
+        let length: usize = header.rsplit(' ').next().unwrap().parse().unwrap();
+        let mut value = vec![0; length + 2];
+        std::io::Read::read_exact(&mut self.reader, &mut value).unwrap();
+        assert_eq!(self.line(), "END");
+        value.truncate(length);
+        Some(String::from_utf8_lossy(&value).into_owned())
+    }
+}

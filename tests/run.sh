@@ -1,0 +1,31 @@
+#!/bin/sh
+# Installs what the tests need, then checks the format, lints, and runs every test.
+#
+#   sh tests/run.sh            everything
+#   sh tests/run.sh --install  only install what is missing
+set -eu
+cd "$(dirname "$0")/.."
+
+# command:package, for Debian and what descends from it. perl plays the old scripts of the notes.
+needs="memcached:memcached mariadbd:mariadb-server mariadb:mariadb-client mariadb-install-db:mariadb-server rsync:rsync
+ openssl:openssl perl:perl cc:gcc"
+missing=
+for need in $needs; do
+    PATH="$PATH:/usr/sbin:/sbin" command -v "${need%%:*}" >/dev/null 2>&1 || missing="$missing ${need##*:}"
+done
+if [ -n "$missing" ]; then
+    missing=$(printf '%s\n' $missing | sort -u | tr '\n' ' ')
+    if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null 2>&1; then
+        echo "tests/run.sh: these packages are missing: $missing" >&2
+        echo "tests/run.sh: install them (as root: apt-get install $missing) and run this again" >&2
+        exit 1
+    fi
+    echo "tests/run.sh: installing $missing"
+    apt-get update -qq
+    DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
+fi
+[ "${1:-}" = --install ] && exit 0
+
+cargo fmt --check
+cargo clippy --all-targets --quiet -- -D warnings
+cargo test --quiet
