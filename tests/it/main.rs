@@ -5,5 +5,8 @@
 
 mod support;
 
+mod kills;
 mod layering;
+mod legacy;
+mod store_conformance;
 mod vote_and_flush;

@@ -5,7 +5,7 @@ mod memcached;
 mod site;
 
 pub(crate) use mariadb::MariaDb;
-pub(crate) use memcached::Memcached;
+pub(crate) use memcached::{Memcached, Talk};
 pub(crate) use site::{Site, stderr, stdout};
 
 use std::net::TcpListener;

@@ -1,0 +1,206 @@
+//! One suite that every store passes: SQLite and MariaDB are the same to the rest of weir.
+
+use std::time::Duration;
+
+use weir::poll::ballot::{Choice, Identity, Poll};
+use weir::slug::Slug;
+use weir::store::{self, Advance, Batch, DatabaseUrl, DeadLetter, Error, Folded, Row, Store, TRANSACTION_ROWS_MAX};
+
+use crate::support::MariaDb;
+
+fn slug(text: &str) -> Slug {
+    Slug::new(text).unwrap()
+}
+
+fn poll(name: &str) -> Poll {
+    let choices = ["yes", "no", "maybe"].map(|key| Choice { key: slug(key), label: format!("{key} 'ö' \"\\ 🗳") });
+    Poll::new(slug(name), "It's \"so\"; -- ö\\ 🗳?".into(), choices.into(), 2, Some(4_000_000_000_000)).unwrap()
+}
+
+fn row(poll: &Poll, voter: u128, picks: u64) -> Row {
+    Row { poll_id: poll.id, identity: Identity(voter.to_be_bytes()), picks, at_ms: 1000 + voter as i64 }
+}
+
+fn batch(rows: Vec<Row>) -> Batch {
+    Batch { rows, ..Batch::default() }
+}
+
+fn advance(from: Option<i64>, to: i64) -> Option<Advance<'static>> {
+    Some(Advance { queue: "q@h:1", from, to, at_ms: 77 })
+}
+
+fn on_every_store(check: impl Fn(&mut dyn Store, &DatabaseUrl)) {
+    let folder = tempfile::tempdir().unwrap();
+    let mariadb = MariaDb::start();
+    let sqlite = format!("sqlite:{}", folder.path().join("new folder/polls.sqlite").display());
+    for url in [sqlite, mariadb.create("polls")] {
+        let url = DatabaseUrl::new(&url).unwrap();
+        check(open(&url).as_mut(), &url);
+    }
+}
+
+fn open(url: &DatabaseUrl) -> Box<dyn Store> {
+    store::open(url, Duration::from_secs(30)).unwrap()
+}
+
+#[test]
+fn polls_are_kept_as_they_were_created() {
+    on_every_store(|store, url| {
+        let (one, two) = (poll("one"), poll("two"));
+        store.create_poll(&one).unwrap();
+        store.create_poll(&two).unwrap();
+        assert!(matches!(store.create_poll(&poll("one")), Err(Error::PollExists(name)) if name == slug("one")));
+        assert_eq!(store.poll(&slug("one")).unwrap().as_ref(), Some(&one));
+        assert_eq!(store.poll(&slug("three")).unwrap(), None);
+        store.set_closing(two.id, None, Some(5)).unwrap();
+        let closed = Poll { closes_at_ms: None, closed_at_ms: Some(5), ..two };
+        // Opened again, the tables are there already, and so is everything in them.
+        assert_eq!(open(url).polls().unwrap(), [one, closed]);
+    });
+}
+
+#[test]
+fn a_ballot_counts_once_and_the_first_stands() {
+    on_every_store(|store, _| {
+        let now = poll("now");
+        store.create_poll(&now).unwrap();
+        let rows = vec![row(&now, 1, 0b001), row(&now, 2, 0b110), row(&now, 1, 0b010), row(&now, 1, 0b001)];
+        assert_eq!(store.fold(batch(rows), None).unwrap(), Folded { counted: 2, duplicates: 2 });
+        let rows = vec![row(&now, 2, 0b001), row(&now, 3, 0b001)];
+        assert_eq!(store.fold(batch(rows), None).unwrap(), Folded { counted: 1, duplicates: 1 });
+        let (stored, counted) = store.recount(&now).unwrap();
+        assert_eq!(stored, counted);
+        assert_eq!((stored.ballots, stored.votes.as_slice()), (3, &[2, 1, 1][..]));
+        assert_eq!(store.tally(&now).unwrap(), stored);
+        let mut seen = Vec::new();
+        store
+            .for_each_ballot(&now, &mut |row| {
+                seen.push(row);
+                seen.len() < 2
+            })
+            .unwrap();
+        assert_eq!(seen, [row(&now, 1, 0b001), row(&now, 2, 0b110)]);
+        // A walk that was ended early leaves the store fit for more.
+        assert_eq!(store.polls().unwrap().len(), 1);
+    });
+}
+
+#[test]
+fn the_head_moves_with_the_rows_or_not_at_all() {
+    on_every_store(|store, url| {
+        let now = poll("now");
+        store.create_poll(&now).unwrap();
+        assert_eq!(store.queue_head("q@h:1").unwrap(), None);
+        store.fold(batch(vec![row(&now, 1, 1)]), advance(None, 10)).unwrap();
+        for wrong in [None, Some(9), Some(11)] {
+            let refused = store.fold(batch(vec![row(&now, 2, 1)]), advance(wrong, 20));
+            assert!(matches!(refused, Err(Error::QueueTaken { queue }) if queue == "q@h:1"));
+        }
+        assert_eq!((store.queue_head("q@h:1").unwrap(), store.tally(&now).unwrap().ballots), (Some(10), 1));
+        let mut other = open(url);
+        other.fold(batch(vec![row(&now, 2, 1)]), advance(Some(10), i64::MAX)).unwrap();
+        assert_eq!((store.queue_head("q@h:1").unwrap(), store.tally(&now).unwrap().ballots), (Some(i64::MAX), 2));
+        // Without ballots the head moves too: a run of closed slots.
+        store.fold(Batch::default(), advance(Some(i64::MAX), 3)).unwrap();
+        let heads = store.queue_heads().unwrap();
+        assert_eq!((heads.len(), heads[0].head, heads[0].flushed_at_ms), (1, 3, 77));
+    });
+}
+
+#[test]
+fn dead_letters_are_kept_once_with_their_bytes() {
+    on_every_store(|store, _| {
+        let now = poll("now");
+        store.create_poll(&now).unwrap();
+        let letter = |id: u8| DeadLetter {
+            id: [id; 16],
+            origin: "q@h:1 5".into(),
+            reason: "it's no ballot 🗳".into(),
+            bytes: vec![0, 255, b'\'', b'\\', id],
+            found_at_ms: i64::from(id),
+        };
+        let with = |letters: &[u8]| Batch {
+            dead_letters: letters.iter().copied().map(letter).collect(),
+            refused: vec![(now.id, 3)],
+            ..Batch::default()
+        };
+        store.fold(with(&[1, 2]), None).unwrap();
+        store.fold(with(&[2]), None).unwrap();
+        assert_eq!(store.dead_letter_count().unwrap(), 2);
+        assert_eq!(store.dead_letters(5).unwrap(), [letter(2), letter(1)]);
+        assert_eq!(store.dead_letters(1).unwrap(), [letter(2)]);
+        assert_eq!(store.tally(&now).unwrap().refused, 6);
+    });
+}
+
+#[test]
+fn a_full_transaction_and_a_batch_beyond_it_are_written_whole() {
+    on_every_store(|store, _| {
+        let now = poll("now");
+        store.create_poll(&now).unwrap();
+        let rows = |range: std::ops::Range<u128>| range.rev().map(|voter| row(&now, voter, 1 << (voter % 3))).collect();
+        let full = TRANSACTION_ROWS_MAX as u128;
+        assert_eq!(store.fold(batch(rows(0..full)), None).unwrap(), Folded { counted: full as u64, duplicates: 0 });
+        let more = store::fold_all(store, batch(rows(0..2 * full + 7)), advance(None, 1)).unwrap();
+        assert_eq!(more, Folded { counted: full as u64 + 7, duplicates: full as u64 });
+        let (stored, counted) = store.recount(&now).unwrap();
+        assert_eq!((&stored, stored.ballots), (&counted, 2 * full as u64 + 7));
+    });
+}
+
+#[test]
+fn writers_of_the_same_ballots_at_once_agree_on_the_tally() {
+    on_every_store(|store, url| {
+        let now = poll("now");
+        store.create_poll(&now).unwrap();
+        let write = |part: u128| {
+            let mut store = open(url);
+            let folded = (0..20).map(|round| {
+                let voters = (0..50).map(|voter| round * 50 + (voter * (part + 1)) % 50);
+                store.fold(batch(voters.map(|voter| row(&now, voter, 1 << (voter % 3))).collect()), None).unwrap()
+            });
+            folded.map(|folded| folded.counted).sum::<u64>()
+        };
+        let counted: u64 = std::thread::scope(|scope| {
+            let writers: Vec<_> = [0, 2, 6].map(|part| scope.spawn(move || write(part))).into();
+            writers.into_iter().map(|writer| writer.join().unwrap()).sum()
+        });
+        let (stored, recounted) = store.recount(&now).unwrap();
+        assert_eq!((counted, stored.ballots), (1000, 1000));
+        assert_eq!(stored, recounted);
+    });
+}
+
+#[test]
+fn processes_that_meet_an_empty_database_at_once_all_find_its_tables() {
+    let (mariadb, folder) = (MariaDb::start(), tempfile::tempdir().unwrap());
+    let sqlite = format!("sqlite:{}", folder.path().join("polls.sqlite").display());
+    for url in [sqlite, mariadb.create("polls")] {
+        let url = DatabaseUrl::new(&url).unwrap();
+        std::thread::scope(|scope| {
+            (0..4).for_each(|_| drop(scope.spawn(|| assert!(open(&url).polls().unwrap().is_empty()))));
+        });
+    }
+}
+
+#[test]
+fn a_password_and_tls_are_used_when_asked_for_and_a_wrong_one_is_never_shown() {
+    let mariadb = MariaDb::start_with_tls();
+    let url = mariadb.create("polls");
+    let try_open = |url: &str| {
+        let url = DatabaseUrl::new(url).unwrap();
+        store::open(&url, Duration::from_secs(30)).map(|_| ()).map_err(|error| error.to_string())
+    };
+    assert_eq!(try_open(&url), Ok(()));
+    assert_eq!(try_open(&format!("{url}?tls=unverified")), Ok(()));
+    let own_root = format!("{url}?tls=on&root_cert_path={}", mariadb.folder().join("cert.pem").display());
+    assert_eq!(try_open(&own_root), Ok(()));
+    // The public roots know nothing of this certificate.
+    assert!(try_open(&format!("{url}?tls=on")).unwrap_err().contains("ertificate"));
+    let wrong = try_open(&url.replace("s3cret", "s3crat")).unwrap_err();
+    assert!(wrong.contains("Access denied") && !wrong.contains("s3crat"), "{wrong}");
+
+    let plain = MariaDb::start();
+    let url = plain.create("polls");
+    assert!(try_open(&format!("{url}?tls=unverified")).is_err(), "it must not go on without TLS");
+}
