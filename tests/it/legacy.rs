@@ -117,7 +117,7 @@ fn a_lock_that_a_dead_script_left_is_taken_over() {
 #[test]
 fn scripts_and_weir_write_all_the_while_weir_flushes_and_every_message_counts_once() {
     const SCRIPTS: usize = 3;
-    const MESSAGES: usize = 150;
+    const MESSAGES: usize = 50;
     let memcached = Memcached::start();
     let site = site(&memcached);
     let writing = AtomicBool::new(true);

@@ -37,6 +37,7 @@ impl MariaDb {
         let folder = tempfile::Builder::new().prefix("weir-db").tempdir().unwrap();
         let mut install = Command::new(program("mariadb-install-db", "mariadb-server"));
         install.arg(format!("--datadir={}", data(folder.path()).display())).args(["--no-defaults", "--skip-test-db"]);
+        install.arg(format!("--tmpdir={}", folder.path().display()));
         install.arg("--auth-root-authentication-method=normal");
         if is_root() {
             install.arg("--user=root");
@@ -92,6 +93,7 @@ impl MariaDb {
         command.args(["--no-defaults", "--bind-address=127.0.0.1", "--skip-name-resolve"]);
         command.arg("--innodb-buffer-pool-size=64M").arg("--innodb-log-file-size=64M");
         command.arg(format!("--port={}", self.port)).arg(format!("--datadir={}", data(self.folder.path()).display()));
+        command.arg(format!("--tmpdir={folder}"));
         command.arg(format!("--socket={folder}/s")).arg(format!("--pid-file={folder}/pid"));
         if self.tls {
             command.arg(format!("--ssl-cert={folder}/cert.pem")).arg(format!("--ssl-key={folder}/key.pem"));
