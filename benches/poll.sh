@@ -70,7 +70,6 @@ hyperfine --runs 5 --export-json "$dir/flush.json" \
 ratio "$dir/flush.json"
 sql -e 'TRUNCATE ballots'
 $weir poll vote --batch "$dir/votes.tsv" >/dev/null
-perl -e 'system @ARGV; use POSIX; ' true
 python3 - "$weir" <<'PY' 2>/dev/null || true
 import resource, subprocess, sys
 subprocess.run([sys.argv[1], "poll", "flush"], check=True, stdout=subprocess.DEVNULL)

@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 use crate::queue::{self, Leased, Lifetime};
 use crate::slug::Slug;
 
-use super::ballot::Poll;
+use super::ballot::{Identity, Poll};
 use super::servers::Servers;
-use super::vote::{Database, note};
+use super::vote::{Database, note, note_database};
 
 /// How long a process believes what it has read of a definition.
 const FRESH: Duration = Duration::from_secs(1);
@@ -49,19 +49,19 @@ pub struct Definitions {
 }
 
 impl Definitions {
-    /// The definition of a poll: as read in the last second, else from the first of `order`'s servers that
-    /// answers, else from the database. What failed on the way is added to `failures`.
+    /// The definition of a poll: as read in the last second, else from the first server that answers, in the rank
+    /// of `identity`, else from the database. What failed on the way is added to `failures`.
     pub fn get(
         &mut self,
         slug: &Slug,
-        order: &[usize],
+        identity: Identity,
         servers: &mut Servers,
         database: &mut Database,
         failures: &mut Vec<String>,
     ) -> &Known {
         let stale = self.read.get(slug).is_none_or(|(at, _)| at.elapsed() > FRESH);
         if stale {
-            let known = look_up(slug, order, servers, database, failures);
+            let known = look_up(slug, &servers.ranked(identity), servers, database, failures);
             self.read.insert(slug.clone(), (Instant::now(), known));
         }
         self.read.get(slug).map_or(&Known::CannotTell, |(_, known)| known)
@@ -108,10 +108,11 @@ fn refill(
     database: &mut Database,
     failures: &mut Vec<String>,
 ) -> Known {
+    tracing::debug!("poll {slug}: no definition in memcached, asking the database");
     let poll = match database.with(|store| store.poll(slug)) {
         Ok(poll) => poll,
         Err(error) => {
-            failures.push(error.to_string());
+            note_database(failures, &error);
             return Known::CannotTell;
         }
     };

@@ -65,6 +65,12 @@ impl Servers {
         order
     }
 
+    /// The `rank`th server that a ballot of this identity tries, from 0.
+    pub fn choice(&self, identity: Identity, rank: usize) -> usize {
+        // A single server is the common case, and a batch asks for every ballot.
+        if self.all.len() == 1 { 0 } else { self.ranked(identity)[rank] }
+    }
+
     /// Does `work` on a connection to a server, which is kept for the next time. All of it together may take
     /// one time-out.
     ///
@@ -90,6 +96,7 @@ impl Servers {
             Ok(done)
         });
         if let Err(error) = &done {
+            tracing::debug!("{error}");
             server.resting = Some((Instant::now() + REST, error.to_string()));
         }
         done

@@ -155,11 +155,12 @@ pub struct Booth {
     definitions: Definitions,
 }
 
+/// A vote on its way in.
 struct Pending {
     index: usize,
-    vote: Vote,
     ballot: Ballot,
-    order: Vec<usize>,
+    /// Its voter has a name, and so a mark.
+    named: bool,
     copies: usize,
     refused: Option<Refusal>,
 }
@@ -204,15 +205,14 @@ impl Booth {
             Some(voter) => self.key.named(&vote.poll, voter),
             None => Identity::anonymous(),
         };
-        let order = self.servers.ranked(identity);
-        let at_ms = super::now_ms();
-        match self.definitions.get(&vote.poll, &order, &mut self.servers, &mut self.database, failures) {
-            Known::Poll(poll) => check_against(poll, &vote, at_ms)?,
-            Known::Unknown => return Err(Refusal::UnknownPoll(vote.poll)),
+        let named = vote.voter.is_some();
+        let ballot = Ballot { poll: vote.poll, picks: vote.picks, identity, at_ms: super::now_ms() };
+        match self.definitions.get(&ballot.poll, identity, &mut self.servers, &mut self.database, failures) {
+            Known::Poll(poll) => row_of(poll, &ballot).map(|_| ())?,
+            Known::Unknown => return Err(Refusal::UnknownPoll(ballot.poll)),
             Known::CannotTell => {}
         }
-        let ballot = Ballot { poll: vote.poll.clone(), picks: vote.picks.clone(), identity, at_ms };
-        Ok(Pending { index, vote, ballot, order, copies: 0, refused: None })
+        Ok(Pending { index, ballot, named, copies: 0, refused: None })
     }
 
     /// Puts ballots into queues, each on its next servers in rank until it has its copies. Returns those that
@@ -222,7 +222,7 @@ impl Booth {
         for rank in 0..self.servers.len() {
             let mut by_server: BTreeMap<usize, Vec<Pending>> = BTreeMap::new();
             for one in std::mem::take(&mut pending) {
-                by_server.entry(one.order[rank]).or_default().push(one);
+                by_server.entry(self.servers.choice(one.ballot.identity, rank)).or_default().push(one);
             }
             for (server, mut ballots) in by_server {
                 let locked = self.settings.locked;
@@ -255,7 +255,7 @@ impl Booth {
             let place = match self.store(&mut left, deposit) {
                 Ok(()) => Place::Stored,
                 Err(error) => {
-                    deposit.failures.push(error.to_string());
+                    note_database(&mut deposit.failures, &error);
                     let mut entry = String::new();
                     left.iter().for_each(|one| write_line(&mut entry, &one.ballot));
                     if let Err(error) = self.spool.append(entry.as_bytes()) {
@@ -287,7 +287,7 @@ impl Booth {
             }
             match polls.get(&one.ballot.poll).and_then(Option::as_ref) {
                 None => one.refused = Some(Refusal::UnknownPoll(one.ballot.poll.clone())),
-                Some(poll) => match row_of(poll, &one.vote, &one.ballot) {
+                Some(poll) => match row_of(poll, &one.ballot) {
                     Ok(row) => rows.push(row),
                     Err(refusal) => one.refused = Some(refusal),
                 },
@@ -297,7 +297,7 @@ impl Booth {
         let folded = self.database.with(|store| store.fold(batch, None))?;
         match pending {
             // In bulk the database tells only how many it had already.
-            [one] if one.vote.voter.is_some() && one.refused.is_none() && folded.duplicates == 1 => {
+            [one] if one.named && one.refused.is_none() && folded.duplicates == 1 => {
                 one.refused = Some(Refusal::AlreadyVoted(one.ballot.poll.clone()));
             }
             _ => deposit.duplicates += folded.duplicates,
@@ -314,16 +314,20 @@ pub(super) fn note(failures: &mut Vec<String>, error: &queue::Error) {
     }
 }
 
-fn check_against(poll: &Poll, vote: &Vote, at_ms: i64) -> Result<(), Refusal> {
-    if let Some(refusal) = poll.closed_refusal(at_ms) {
-        return Err(refusal);
+/// The same for the database.
+pub(super) fn note_database(failures: &mut Vec<String>, error: &DatabaseError) {
+    match error {
+        DatabaseError::Resting(why) if failures.contains(why) => {}
+        error => failures.push(error.to_string()),
     }
-    poll.pick_set(vote.picks.iter().map(Slug::as_str)).map(|_| ())
 }
 
-fn row_of(poll: &Poll, vote: &Vote, ballot: &Ballot) -> Result<Row, Refusal> {
-    check_against(poll, vote, ballot.at_ms)?;
-    let picks = poll.pick_set(vote.picks.iter().map(Slug::as_str))?;
+/// The row that a ballot becomes, or why it is refused.
+fn row_of(poll: &Poll, ballot: &Ballot) -> Result<Row, Refusal> {
+    if let Some(refusal) = poll.closed_refusal(ballot.at_ms) {
+        return Err(refusal);
+    }
+    let picks = poll.pick_set(ballot.picks.iter().map(Slug::as_str))?;
     Ok(Row { poll_id: poll.id, identity: ballot.identity, picks, at_ms: ballot.at_ms })
 }
 
@@ -374,5 +378,5 @@ fn claim_marks(connection: &mut Connection, keys: &Keys, ballots: &mut [Pending]
 }
 
 fn mark_of(keys: &Keys, one: &Pending) -> Option<String> {
-    one.vote.voter.as_ref().map(|_| keys.voted(&one.ballot.poll, &one.ballot.identity.0))
+    one.named.then(|| keys.voted(&one.ballot.poll, &one.ballot.identity.0))
 }

@@ -58,11 +58,21 @@ impl MysqlStore {
     {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
-            None => Conn::new(self.opts.clone()).map_err(|error| Error::new(&self.name, "connecting", error))?,
+            None => Conn::new(self.opts.clone()).map_err(|error| Error::new(&self.name, "connecting", plain(error)))?,
         };
         let done = work(&mut connection).map_err(|error| Error::new(&self.name, doing, error))?;
         self.connection = Some(connection);
         Ok(done)
+    }
+}
+
+/// The driver's error without its wrapping, which shows a struct to people.
+fn plain(error: mysql::Error) -> Box<dyn std::error::Error + Send + Sync> {
+    match error {
+        mysql::Error::DriverError(error) => Box::new(error),
+        mysql::Error::IoError(error) => Box::new(error),
+        mysql::Error::MySqlError(error) => Box::new(error),
+        other => Box::new(other),
     }
 }
 

@@ -8,5 +8,6 @@ mod support;
 mod kills;
 mod layering;
 mod legacy;
+mod readme;
 mod store_conformance;
 mod vote_and_flush;
