@@ -28,13 +28,16 @@ use crate::slug::Slug;
 /// The most ballots that [`Store::fold`] takes at once.
 pub const TRANSACTION_ROWS_MAX: usize = 20_000;
 
+/// What a driver failed with.
+type Cause = Box<dyn std::error::Error + Send + Sync>;
+
 /// A failure of the database, with its URL (never its password) and what was being done.
 #[derive(Debug, thiserror::Error)]
 #[error("database {url}: {doing}: {source}")]
 pub struct Failure {
     url: String,
     doing: &'static str,
-    source: Box<dyn std::error::Error + Send + Sync>,
+    source: Cause,
 }
 
 /// Why a call of the store came to nothing.
@@ -55,11 +58,7 @@ pub enum Error {
 }
 
 impl Error {
-    fn new(
-        url: &impl fmt::Display,
-        doing: &'static str,
-        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
-    ) -> Error {
+    fn new(url: &impl fmt::Display, doing: &'static str, source: impl Into<Cause>) -> Error {
         Error::Failure(Failure { url: url.to_string(), doing, source: source.into() })
     }
 }

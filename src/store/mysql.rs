@@ -17,7 +17,7 @@ use super::batch::{Group, add_votes, groups};
 use super::mysql_batch::{is_deadlock, is_taken, write};
 use super::record::{Advance, Batch, Choice, DeadLetter, Folded, Identity, Poll, QueueHead, Row, Tally};
 use super::url::without_password;
-use super::{Error, Store};
+use super::{Cause, Error, Store};
 
 mod migrations {
     refinery::embed_migrations!("src/store/migrations/mysql");
@@ -30,6 +30,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const DEADLOCK_ATTEMPTS: u32 = 10;
 
 type Rows<T> = Result<Vec<T>, mysql::Error>;
+type LetterColumns = (Vec<u8>, String, String, Vec<u8>, i64);
 type PollColumns = (i64, String, String, u8, i64, Option<i64>, Option<i64>);
 
 const SELECT_POLLS: &str = "SELECT id, slug, question, pick_max, created_at_ms, closes_at_ms, closed_at_ms FROM polls";
@@ -46,7 +47,7 @@ impl MysqlStore {
         let name = without_password(url);
         let opts = options(url, patience).map_err(|error| Error::new(&name, "reading its URL", error))?;
         let mut store = MysqlStore { name, opts, connection: None };
-        store.run("bringing its tables up to date", |connection| migrate(connection))?;
+        store.run("bringing its tables up to date", migrate)?;
         Ok(store)
     }
 
@@ -54,7 +55,7 @@ impl MysqlStore {
     /// is unknown; the next call makes a new one.
     fn run<T, E>(&mut self, doing: &'static str, work: impl FnOnce(&mut Conn) -> Result<T, E>) -> Result<T, Error>
     where
-        E: Into<Box<dyn std::error::Error + Send + Sync>>,
+        E: Into<Cause>,
     {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
@@ -67,7 +68,7 @@ impl MysqlStore {
 }
 
 /// The driver's error without its wrapping, which shows a struct to people.
-fn plain(error: mysql::Error) -> Box<dyn std::error::Error + Send + Sync> {
+fn plain(error: mysql::Error) -> Cause {
     match error {
         mysql::Error::DriverError(error) => Box::new(error),
         mysql::Error::IoError(error) => Box::new(error),
@@ -78,7 +79,7 @@ fn plain(error: mysql::Error) -> Box<dyn std::error::Error + Send + Sync> {
 
 /// `tls=on` asks for TLS verified against the public roots or `root_cert_path`; `tls=unverified` for TLS
 /// whoever answers. Every other parameter is the driver's.
-fn options(url: &Url, patience: Duration) -> Result<Opts, Box<dyn std::error::Error + Send + Sync>> {
+fn options(url: &Url, patience: Duration) -> Result<Opts, Cause> {
     let mut plain = url.clone();
     let mut tls = None;
     let rest: Vec<(String, String)> = url.query_pairs().into_owned().filter(|(name, _)| name != "tls").collect();
@@ -107,13 +108,13 @@ fn options(url: &Url, patience: Duration) -> Result<Opts, Box<dyn std::error::Er
         .into())
 }
 
-fn migrate(connection: &mut Conn) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+fn migrate(connection: &mut Conn) -> Result<(), Cause> {
     let newest = migrations::migrations::runner().get_migrations().iter().map(|one| one.version()).max();
     // A user without the right to create tables can work on a database that is up to date. No history table
     // yet is an error here, and means the same as an empty one.
     let applied: Option<i32> =
         connection.query_first("SELECT MAX(version) FROM refinery_schema_history").ok().flatten().flatten();
-    if applied < newest.map(|newest| newest as i32) {
+    if applied < newest {
         super::migrate(|| migrations::migrations::runner().run(connection))?;
     }
     Ok(())
@@ -160,7 +161,7 @@ impl Store for MysqlStore {
                 of.entry(poll_id).or_default().push((key, label));
             }
             let polls = rows.into_iter().map(|row| whole_poll(of.remove(&row.0).unwrap_or_default(), row));
-            Ok::<_, Box<dyn std::error::Error + Send + Sync>>(polls.collect::<Result<_, _>>()?)
+            Ok::<_, Cause>(polls.collect::<Result<_, _>>()?)
         })
     }
 
@@ -171,7 +172,7 @@ impl Store for MysqlStore {
             let Some(row) = row else { return Ok(None) };
             let choices =
                 connection.exec("SELECT choice, label FROM choices WHERE poll_id = ? ORDER BY position", (row.0,))?;
-            Ok::<_, Box<dyn std::error::Error + Send + Sync>>(Some(whole_poll(choices, row)?))
+            Ok::<_, Cause>(Some(whole_poll(choices, row)?))
         })
     }
 
@@ -251,7 +252,7 @@ impl Store for MysqlStore {
                     break;
                 }
             }
-            Ok::<_, Box<dyn std::error::Error + Send + Sync>>(())
+            Ok::<_, Cause>(())
         })
     }
 
@@ -263,7 +264,7 @@ impl Store for MysqlStore {
 
     fn dead_letters(&mut self, limit: u32) -> Result<Vec<DeadLetter>, Error> {
         self.run("reading dead letters", |connection| {
-            let rows: Vec<(Vec<u8>, String, String, Vec<u8>, i64)> = connection.exec(
+            let rows: Vec<LetterColumns> = connection.exec(
                 "SELECT id, origin, reason, bytes, found_at_ms FROM dead_letters \
                  ORDER BY found_at_ms DESC, id LIMIT ?",
                 (limit,),
@@ -272,7 +273,7 @@ impl Store for MysqlStore {
                 .map(|(id, origin, reason, bytes, found_at_ms)| {
                     Ok(DeadLetter { id: sixteen(&id)?, origin, reason, bytes, found_at_ms })
                 })
-                .collect::<Result<_, Box<dyn std::error::Error + Send + Sync>>>()
+                .collect::<Result<_, Cause>>()
         })
     }
 }

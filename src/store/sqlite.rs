@@ -13,7 +13,7 @@ use crate::slug::Slug;
 
 use super::batch::{add_votes, groups, positions};
 use super::record::{Advance, Batch, Choice, DeadLetter, Folded, Identity, Poll, QueueHead, Row, Tally};
-use super::{Error, Store};
+use super::{Cause, Error, Store};
 
 mod migrations {
     refinery::embed_migrations!("src/store/migrations/sqlite");
@@ -48,7 +48,7 @@ impl SqliteStore {
     }
 }
 
-fn prepare(connection: &mut Connection) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+fn prepare(connection: &mut Connection) -> Result<(), Cause> {
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
