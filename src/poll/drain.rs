@@ -1,6 +1,7 @@
 //! One queue into the database, a chunk at a time, each chunk exactly once.
 //!
-//! 1. Take the notes' lock, read where the counter stands, give the lock back.
+//! 1. Read the queue's head in the database; take the notes' lock, read where the counter stands, give the lock
+//!    back.
 //! 2. Delete what a drain that died after its commit left behind.
 //! 3. Read slots, closing empty ones, on a thread of its own.
 //! 4. Write a chunk: ballots, tallies, dead letters and the queue's new head in one transaction, which is
@@ -127,8 +128,11 @@ impl Drain<'_> {
         let queue = queue_name(self.keys, self.address);
         let mut connection = self.connect()?;
         for _ in 0..LEGACY_ROUNDS {
-            let position = self.position(&mut connection)?;
+            // The head comes first. Read after the counter it could be that of a drain that began later, past the
+            // counter as seen here, which looks like a lost epoch. Read before, it is at worst too old, and the
+            // first write is refused.
             self.head = store.queue_head(&queue)?;
+            let position = self.position(&mut connection)?;
             let head = self.head.map(ticket_of);
             self.sweep(&mut connection, &position, head)?;
             let Some(span) = self.salvage_and_plan(store, &queue, &mut connection, &position, head)? else {
@@ -167,7 +171,7 @@ impl Drain<'_> {
         head: Option<Ticket>,
     ) -> Result<(), queue::Error> {
         let (Some(head), Some(last)) = (head, position.last_numbered()) else { return Ok(()) };
-        if !last.continues(head) {
+        if !last.continues(head) || position.head.is_some_and(|noted| noted.continues(head)) {
             return Ok(());
         }
         let noted = position.head.filter(|noted| head.continues(*noted)).unwrap_or(head.epoch_start());

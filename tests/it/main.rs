@@ -6,4 +6,5 @@
 mod support;
 
 mod layering;
+mod overtaken;
 mod vote_and_flush;
