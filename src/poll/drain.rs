@@ -15,7 +15,8 @@
 //! # When the counter is not where the head left it
 //! The server was restarted, or lost its counter. The new epoch is read from its start. But a counter can be
 //! lost (evicted) while entries of its epoch live on, so the old epoch is first read on from the head for as
-//! long as entries are found.
+//! long as entries are found. The same goes for every epoch that weir began on this server and that a script of
+//! the notes took the counter away from before anything in it was read.
 
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Duration;
@@ -196,9 +197,15 @@ impl Drain<'_> {
         head: Option<Ticket>,
     ) -> Result<Option<Span>, DrainError> {
         let last = position.last_numbered();
-        if let Some(old) = head.filter(|head| last.is_none_or(|last| !last.continues(*head))) {
-            let span = Span { after: old, last: old.plus(u64::from(u32::MAX)), legacy: false, until_empty: true };
-            self.drain_span(store, queue, connection, span)?;
+        if !last.zip(head).is_some_and(|(last, head)| last.continues(head)) {
+            let known = [head, last].map(|ticket| ticket.map(Ticket::epoch_start));
+            let begun = queue::begun_epochs(connection, self.keys)?;
+            let unread = begun.into_iter().filter(|epoch| !known.contains(&Some(*epoch)));
+            for after in head.into_iter().chain(unread) {
+                let last = after.plus(u64::from(u32::MAX));
+                let span = Span { after, last, legacy: false, until_empty: true };
+                self.drain_span(store, queue, connection, span)?;
+            }
         }
         let Some(last) = last else { return Ok(None) };
         let start = head.filter(|head| last.continues(*head)).unwrap_or(last.epoch_start());

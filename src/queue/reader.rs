@@ -78,6 +78,17 @@ fn ticket_at(connection: &mut Connection, key: &str) -> Result<Option<Ticket>, E
     }
 }
 
+/// Ticket 0 of every epoch that weir began on this server, the oldest first. One that the counter never left by
+/// itself, because a script of the notes set it back to 0, may still hold entries.
+///
+/// # Errors
+/// [`Error`], naming the key.
+pub fn begun_epochs(connection: &mut Connection, keys: &Keys) -> Result<Vec<Ticket>, Error> {
+    let noted = connection.get(&keys.epochs())?.unwrap_or_default();
+    let numbers = noted.split(|byte| *byte == b'\n').filter_map(|line| std::str::from_utf8(line).ok()?.parse().ok());
+    Ok(numbers.filter(|number| i64::try_from(*number).is_ok()).map(Ticket::from_counter).collect())
+}
+
 fn shadow_epoch(connection: &mut Connection, keys: &Keys) -> Result<Ticket, Error> {
     let key = keys.legacy();
     connection.add(&key, Ticket::fresh_epoch().to_string().as_bytes(), Lifetime::Forever)?;

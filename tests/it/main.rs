@@ -6,5 +6,6 @@
 mod support;
 
 mod layering;
+mod old_scripts;
 mod overtaken;
 mod vote_and_flush;
