@@ -59,8 +59,7 @@ pub fn position(connection: &mut Connection, keys: &Keys) -> Result<Position, Er
         Some(last) if last.is_legacy() => Some(shadow_epoch(connection, keys)?),
         // A shadow is good for one stay in epoch 0: the next begins its numbers anew.
         _ => {
-            let key = keys.legacy();
-            connection.exchange(&[MetaCommand::new(MetaOp::Delete, key.as_str())], &key)?;
+            forget_shadow(connection, keys)?;
             None
         }
     };
@@ -102,6 +101,11 @@ fn shadow_epoch(connection: &mut Connection, keys: &Keys) -> Result<Ticket, Erro
     }
 }
 
+fn forget_shadow(connection: &mut Connection, keys: &Keys) -> Result<(), Error> {
+    let key = keys.legacy();
+    connection.exchange(&[MetaCommand::new(MetaOp::Delete, key.as_str())], &key).map(|_| ())
+}
+
 /// Moves a counter that still stands at legacy ticket `drained` on to `shadow`'s epoch at the same sequence.
 /// Tells whether it did: a ticket handed out since then means there is more to drain first.
 ///
@@ -120,6 +124,11 @@ pub fn leave_legacy_epoch(
         }
         _ => false,
     };
+    if moved {
+        // Now and not at the next look: until then a script of the notes may have begun the numbers of epoch 0
+        // anew, and under the old shadow its entries would pass for those drained before.
+        forget_shadow(connection, keys)?;
+    }
     lock.release(connection, keys)?;
     Ok(moved)
 }
