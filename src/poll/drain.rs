@@ -1,6 +1,7 @@
 //! One queue into the database, a chunk at a time, each chunk exactly once.
 //!
-//! 1. Take the notes' lock, read where the counter stands, give the lock back.
+//! 1. Read the queue's head in the database; take the notes' lock, read where the counter stands, give the lock
+//!    back.
 //! 2. Delete what a drain that died after its commit left behind.
 //! 3. Read slots, closing empty ones, on a thread of its own.
 //! 4. Write a chunk: ballots, tallies, dead letters and the queue's new head in one transaction, which is
@@ -14,7 +15,8 @@
 //! # When the counter is not where the head left it
 //! The server was restarted, or lost its counter. The new epoch is read from its start. But a counter can be
 //! lost (evicted) while entries of its epoch live on, so the old epoch is first read on from the head for as
-//! long as entries are found.
+//! long as entries are found. The same goes for every epoch that weir began on this server and that a script of
+//! the notes took the counter away from before anything in it was read.
 
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Duration;
@@ -127,8 +129,11 @@ impl Drain<'_> {
         let queue = queue_name(self.keys, self.address);
         let mut connection = self.connect()?;
         for _ in 0..LEGACY_ROUNDS {
-            let position = self.position(&mut connection)?;
+            // The head comes first. Read after the counter it could be that of a drain that began later, past the
+            // counter as seen here, which looks like a lost epoch. Read before, it is at worst too old, and the
+            // first write is refused.
             self.head = store.queue_head(&queue)?;
+            let position = self.position(&mut connection)?;
             let head = self.head.map(ticket_of);
             self.sweep(&mut connection, &position, head)?;
             let Some(span) = self.salvage_and_plan(store, &queue, &mut connection, &position, head)? else {
@@ -167,7 +172,7 @@ impl Drain<'_> {
         head: Option<Ticket>,
     ) -> Result<(), queue::Error> {
         let (Some(head), Some(last)) = (head, position.last_numbered()) else { return Ok(()) };
-        if !last.continues(head) {
+        if !last.continues(head) || position.head.is_some_and(|noted| noted.continues(head)) {
             return Ok(());
         }
         let noted = position.head.filter(|noted| head.continues(*noted)).unwrap_or(head.epoch_start());
@@ -192,9 +197,15 @@ impl Drain<'_> {
         head: Option<Ticket>,
     ) -> Result<Option<Span>, DrainError> {
         let last = position.last_numbered();
-        if let Some(old) = head.filter(|head| last.is_none_or(|last| !last.continues(*head))) {
-            let span = Span { after: old, last: old.plus(u64::from(u32::MAX)), legacy: false, until_empty: true };
-            self.drain_span(store, queue, connection, span)?;
+        if !last.zip(head).is_some_and(|(last, head)| last.continues(head)) {
+            let known = [head, last].map(|ticket| ticket.map(Ticket::epoch_start));
+            let begun = queue::begun_epochs(connection, self.keys)?;
+            let unread = begun.into_iter().filter(|epoch| !known.contains(&Some(*epoch)));
+            for after in head.into_iter().chain(unread) {
+                let last = after.plus(u64::from(u32::MAX));
+                let span = Span { after, last, legacy: false, until_empty: true };
+                self.drain_span(store, queue, connection, span)?;
+            }
         }
         let Some(last) = last else { return Ok(None) };
         let start = head.filter(|head| last.continues(*head)).unwrap_or(last.epoch_start());

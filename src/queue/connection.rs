@@ -245,3 +245,8 @@ pub(super) fn set(key: &str, value: &[u8], lifetime: Lifetime) -> MetaCommand {
 pub(super) fn add(key: &str, value: &[u8], lifetime: Lifetime) -> MetaCommand {
     set(key, value, lifetime).flag("ME")
 }
+
+/// `ms` in append mode: `NS` when there is nothing to append to.
+pub(super) fn append(key: &str, value: &[u8]) -> MetaCommand {
+    MetaCommand::new(MetaOp::Set, key).flag("MA").value(value)
+}

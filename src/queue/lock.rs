@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use memcache::exp::ReturnCode;
 
-use super::connection::{Connection, Lifetime, add, increment};
+use super::connection::{Connection, Lifetime, add, append, increment};
 use super::error::Error;
 use super::names::Keys;
 use super::ticket::Ticket;
@@ -72,14 +72,22 @@ impl Lock {
 
 /// Creates the lock (free) and the counter (in a fresh epoch) where they are missing. The lock comes first: a
 /// script of the notes that finds no lock sets the counter to 0, and must not find a counter without a lock.
+/// One that found none a moment before the lock was made does that all the same, whatever has been queued by
+/// then; so the epoch is noted before anybody can be given a ticket of it, and the reader finds it again.
 ///
 /// # Errors
 /// [`Error`], naming the key.
 pub(super) fn ensure_queue(connection: &mut Connection, keys: &Keys) -> Result<(), Error> {
     let (lock, curr) = (keys.lock(), keys.curr());
     let start = Ticket::fresh_epoch().to_string();
-    let commands = [add(&lock, b"0", Lifetime::Forever), add(&curr, start.as_bytes(), Lifetime::Forever)];
-    for (answer, key) in connection.exchange(&commands, &curr)?.iter().zip([&lock, &curr]) {
+    let epochs = keys.epochs();
+    let commands = [
+        add(&epochs, b"", Lifetime::Forever),
+        append(&epochs, format!("{start}\n").as_bytes()),
+        add(&lock, b"0", Lifetime::Forever),
+        add(&curr, start.as_bytes(), Lifetime::Forever),
+    ];
+    for (answer, key) in connection.exchange(&commands, &curr)?.iter().zip([&epochs, &epochs, &lock, &curr]) {
         if !matches!(answer.rc(), ReturnCode::Hd | ReturnCode::Ns) {
             return Err(connection.unexpected(key, answer));
         }

@@ -11,6 +11,7 @@
 //! | `P-key-T` | the entry of ticket `T`, or a tombstone | no expiry; a tombstone 1 hour |
 //! | `P-lock` | the lock of the notes: `incr` to 1 takes it, `set 0` frees it | no expiry |
 //! | `P-head` | every ticket up to here has been deleted: a hint | no expiry |
+//! | `P-epochs` | ticket 0 of every epoch begun since the server started, one a line | no expiry |
 //! | `P-legacy` | the epoch under which tickets of epoch 0 are drained (see [`ticket`]) | no expiry |
 //!
 //! # States of a slot
@@ -32,6 +33,8 @@
 //!   elsewhere under the same identity. This room never retries an unknown outcome by itself.
 //! - *The server restarts*: `P-curr` is gone; the first writer begins a new random epoch, so no old ticket
 //!   can be mistaken for a new one.
+//! - *A script of the notes sets the counter to 0*: it had found no lock just before weir made it. What weir's
+//!   writers have queued by then lies in an epoch that the counter no longer shows; `P-epochs` names it.
 //! - *The server evicts*: an entry can be lost. Run memcached with `-M`; [`health`] tells whether it is.
 //!
 //! It refuses to know what an entry says: entries are bytes here. It knows nothing of polls, of SQL or of
@@ -52,6 +55,6 @@ pub use error::Error;
 pub use lock::{Acquired, Lock};
 pub use mark::{claim, confirm};
 pub use names::{Address, AddressError, Keys, Prefix, PrefixError};
-pub use reader::{Entry, Position, delete, fetch, leave_legacy_epoch, position, set_head, sweep};
+pub use reader::{Entry, Position, begun_epochs, delete, fetch, leave_legacy_epoch, position, set_head, sweep};
 pub use ticket::Ticket;
 pub use writer::enqueue;

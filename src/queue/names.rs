@@ -126,6 +126,11 @@ impl Keys {
         self.under(format_args!("legacy"))
     }
 
+    /// Every epoch that weir began since the server started.
+    pub fn epochs(&self) -> String {
+        self.under(format_args!("epochs"))
+    }
+
     /// The slot of a ticket.
     pub fn slot(&self, ticket: Ticket) -> String {
         self.under(format_args!("key-{ticket}"))

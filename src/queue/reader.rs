@@ -59,8 +59,7 @@ pub fn position(connection: &mut Connection, keys: &Keys) -> Result<Position, Er
         Some(last) if last.is_legacy() => Some(shadow_epoch(connection, keys)?),
         // A shadow is good for one stay in epoch 0: the next begins its numbers anew.
         _ => {
-            let key = keys.legacy();
-            connection.exchange(&[MetaCommand::new(MetaOp::Delete, key.as_str())], &key)?;
+            forget_shadow(connection, keys)?;
             None
         }
     };
@@ -78,6 +77,17 @@ fn ticket_at(connection: &mut Connection, key: &str) -> Result<Option<Ticket>, E
     }
 }
 
+/// Ticket 0 of every epoch that weir began on this server, the oldest first. One that the counter never left by
+/// itself, because a script of the notes set it back to 0, may still hold entries.
+///
+/// # Errors
+/// [`Error`], naming the key.
+pub fn begun_epochs(connection: &mut Connection, keys: &Keys) -> Result<Vec<Ticket>, Error> {
+    let noted = connection.get(&keys.epochs())?.unwrap_or_default();
+    let numbers = noted.split(|byte| *byte == b'\n').filter_map(|line| std::str::from_utf8(line).ok()?.parse().ok());
+    Ok(numbers.filter(|number| i64::try_from(*number).is_ok()).map(Ticket::from_counter).collect())
+}
+
 fn shadow_epoch(connection: &mut Connection, keys: &Keys) -> Result<Ticket, Error> {
     let key = keys.legacy();
     connection.add(&key, Ticket::fresh_epoch().to_string().as_bytes(), Lifetime::Forever)?;
@@ -89,6 +99,11 @@ fn shadow_epoch(connection: &mut Connection, keys: &Keys) -> Result<Ticket, Erro
             answer: "nothing for a key just stored".into(),
         }),
     }
+}
+
+fn forget_shadow(connection: &mut Connection, keys: &Keys) -> Result<(), Error> {
+    let key = keys.legacy();
+    connection.exchange(&[MetaCommand::new(MetaOp::Delete, key.as_str())], &key).map(|_| ())
 }
 
 /// Moves a counter that still stands at legacy ticket `drained` on to `shadow`'s epoch at the same sequence.
@@ -109,6 +124,11 @@ pub fn leave_legacy_epoch(
         }
         _ => false,
     };
+    if moved {
+        // Now and not at the next look: until then a script of the notes may have begun the numbers of epoch 0
+        // anew, and under the old shadow its entries would pass for those drained before.
+        forget_shadow(connection, keys)?;
+    }
     lock.release(connection, keys)?;
     Ok(moved)
 }

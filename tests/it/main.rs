@@ -11,6 +11,8 @@ mod support;
 mod kills;
 mod layering;
 mod legacy;
+mod old_scripts;
+mod overtaken;
 mod readme;
 mod store_conformance;
 mod vote_and_flush;
