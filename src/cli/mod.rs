@@ -68,7 +68,7 @@ pub fn main() -> ExitCode {
         Command::Man(args) => args.run(Cli::command(), &mut out),
     };
     let flushed = out.flush().map_err(anyhow::Error::from);
-    let code = match done.and_then(|()| flushed) {
+    let code = match done.and(flushed) {
         Ok(()) => exit::DONE,
         Err(error) if exit::is_broken_pipe(&error) => exit::DONE,
         Err(error) => {

@@ -31,6 +31,7 @@ const DEADLOCK_ATTEMPTS: u32 = 10;
 
 type Rows<T> = Result<Vec<T>, mysql::Error>;
 type PollColumns = (i64, String, String, u8, i64, Option<i64>, Option<i64>);
+type DeadLetterColumns = (Vec<u8>, String, String, Vec<u8>, i64);
 
 const SELECT_POLLS: &str = "SELECT id, slug, question, pick_max, created_at_ms, closes_at_ms, closed_at_ms FROM polls";
 
@@ -46,7 +47,7 @@ impl MysqlStore {
         let name = without_password(url);
         let opts = options(url, patience).map_err(|error| Error::new(&name, "reading its URL", error))?;
         let mut store = MysqlStore { name, opts, connection: None };
-        store.run("bringing its tables up to date", |connection| migrate(connection))?;
+        store.run("bringing its tables up to date", migrate)?;
         Ok(store)
     }
 
@@ -103,7 +104,7 @@ fn migrate(connection: &mut Conn) -> Result<(), Box<dyn std::error::Error + Send
     // yet is an error here, and means the same as an empty one.
     let applied: Option<i32> =
         connection.query_first("SELECT MAX(version) FROM refinery_schema_history").ok().flatten().flatten();
-    if applied < newest.map(|newest| newest as i32) {
+    if applied < newest {
         super::migrate(|| migrations::migrations::runner().run(connection))?;
     }
     Ok(())
@@ -253,7 +254,7 @@ impl Store for MysqlStore {
 
     fn dead_letters(&mut self, limit: u32) -> Result<Vec<DeadLetter>, Error> {
         self.run("reading dead letters", |connection| {
-            let rows: Vec<(Vec<u8>, String, String, Vec<u8>, i64)> = connection.exec(
+            let rows: Vec<DeadLetterColumns> = connection.exec(
                 "SELECT id, origin, reason, bytes, found_at_ms FROM dead_letters \
                  ORDER BY found_at_ms DESC, id LIMIT ?",
                 (limit,),

@@ -3,6 +3,8 @@
 //! One binary, because linking is the slow part. Each test starts the servers it needs on free loopback ports and
 //! ends them again; a server that is not installed fails the test with the package's name.
 
+#![allow(clippy::unwrap_used, reason = "a helper fails its test by panicking, as the test itself does")]
+
 mod support;
 
 mod layering;
