@@ -8,4 +8,5 @@
 mod support;
 
 mod layering;
+mod refusals;
 mod vote_and_flush;

@@ -57,7 +57,9 @@ impl Site {
 
     /// Runs it to its end.
     pub(crate) fn run(&self, arguments: &[&str]) -> Output {
-        self.command(arguments).output().unwrap()
+        let output = self.command(arguments).output().unwrap();
+        assert!(!stderr(&output).contains("panicked"), "{arguments:?}: {}", stderr(&output));
+        output
     }
 
     /// Starts it and goes on.
@@ -83,6 +85,13 @@ impl Site {
     pub(crate) fn json(&self, arguments: &[&str]) -> Value {
         let text = self.ok(&[arguments, &["--json"]].concat());
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("{arguments:?}: {error}: {text}"))
+    }
+
+    /// Flushes, expects that only part of it could be done, and returns the one object printed.
+    pub(crate) fn flush_partly(&self) -> Value {
+        let output = self.run(&["poll", "flush", "--json"]);
+        assert_eq!(output.status.code(), Some(4), "{}{}", stdout(&output), stderr(&output));
+        serde_json::from_str(&stdout(&output)).unwrap()
     }
 
     /// Creates the poll `now` with the choices `yes` and `no`.
