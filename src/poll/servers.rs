@@ -13,8 +13,9 @@ use crate::queue::{Address, Connection, Error, Keys};
 
 use super::ballot::Identity;
 
-/// How long a server that failed is left alone.
-const REST: Duration = Duration::from_secs(2);
+/// How long a server that failed is left alone: longer than a voter waits for a database that does not answer
+/// either, so that no vote pays twice for one server.
+const REST: Duration = Duration::from_secs(5);
 
 /// The servers, in the order of the configuration.
 pub struct Servers {

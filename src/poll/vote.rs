@@ -255,7 +255,7 @@ impl Booth {
             let place = match self.store(&mut left, deposit) {
                 Ok(()) => Place::Stored,
                 Err(error) => {
-                    deposit.failures.push(error.to_string());
+                    note_database(&mut deposit.failures, &error);
                     let mut entry = String::new();
                     left.iter().for_each(|one| write_line(&mut entry, &one.ballot));
                     if let Err(error) = self.spool.append(entry.as_bytes()) {
@@ -310,6 +310,14 @@ impl Booth {
 pub(super) fn note(failures: &mut Vec<String>, error: &queue::Error) {
     match error {
         queue::Error::Resting { why } if failures.contains(why) => {}
+        error => failures.push(error.to_string()),
+    }
+}
+
+/// The same for the database.
+pub(super) fn note_database(failures: &mut Vec<String>, error: &DatabaseError) {
+    match error {
+        DatabaseError::Resting(why) if failures.contains(why) => {}
         error => failures.push(error.to_string()),
     }
 }
