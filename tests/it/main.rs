@@ -7,6 +7,7 @@
 
 mod support;
 
+mod fallback;
 mod layering;
 mod refusals;
 mod vote_and_flush;
