@@ -83,17 +83,12 @@ fn spooled_votes_wait_through_a_flush_that_has_no_database() {
     site.set("WEIR_DATABASE", "sqlite:/dev/null/none");
     let receipts: Vec<_> = (0..3).map(|_| vote(&site).1).collect();
     assert!(site.fails(1, &["poll", "flush"]).contains("sqlite:/dev/null/none"));
-    assert_eq!(status(&site)["spool_files"], json!(3));
+    assert_eq!(site.status()["spool_files"], json!(3));
     site.set("WEIR_DATABASE", database);
     memcached.restart();
     assert_eq!(site.json(&["poll", "flush"])["counted"], json!(3));
-    assert_eq!(status(&site)["spool_files"], json!(0));
+    assert_eq!(site.status()["spool_files"], json!(0));
     assert_counted(&site, receipts);
-}
-
-/// `poll status --json`, whatever it thinks of it.
-fn status(site: &Site) -> Value {
-    serde_json::from_slice(&site.run(&["poll", "status", "--json"]).stdout).unwrap()
 }
 
 #[test]
@@ -146,7 +141,7 @@ fn votes_spread_over_the_servers_and_those_of_a_dead_one_go_to_the_others() {
     site.create_now();
     let votes = "now\tyes\n".repeat(300);
     assert!(site.batch(&votes).status.success());
-    let used = status(&site)["servers"].as_array().unwrap().iter().filter(|server| server["depth"] != json!(0)).count();
+    let used = site.status()["servers"].as_array().unwrap().iter().filter(|server| server["depth"] != json!(0)).count();
     assert_eq!(used, 3);
     assert_eq!(site.json(&["poll", "flush"])["counted"], json!(300));
     servers[1].kill();
@@ -164,9 +159,9 @@ fn a_black_holed_server_costs_its_time_out_and_no_vote() {
     let servers = [Memcached::start(), Memcached::start()];
     let site = Site::new(&servers.each_ref()).with("WEIR_TIMEOUT", "1s");
     site.create_now();
-    assert!(site.batch(&"now\tyes\n".repeat(50)).status.success());
+    assert!(site.batch("now\tyes\n".repeat(50)).status.success());
     servers[0].black_hole();
-    let cast = site.batch(&"now\tyes\n".repeat(50));
+    let cast = site.batch("now\tyes\n".repeat(50));
     let summary: Value = serde_json::from_slice(&cast.stdout).unwrap();
     assert_eq!((&summary["accepted"], &summary["refused"]), (&json!(50), &json!(0)));
     let reached = site.flush_partly()["counted"].as_u64().unwrap();

@@ -7,7 +7,9 @@
 
 mod support;
 
+mod bad_input;
 mod fallback;
 mod layering;
 mod refusals;
+mod signals;
 mod vote_and_flush;
