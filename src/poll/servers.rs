@@ -91,6 +91,7 @@ impl Servers {
             Ok(done)
         });
         if let Err(error) = &done {
+            tracing::debug!("{error}; not tried again for {} s", REST.as_secs());
             server.resting = Some((Instant::now() + REST, error.to_string()));
         }
         done
@@ -107,6 +108,7 @@ impl Server {
                 return Ok(kept);
             }
         }
+        tracing::debug!("memcached {}: connecting", self.address);
         let mut connection = Connection::open(&self.address, timeout)?;
         connection.set_deadline(Some(deadline));
         Ok(connection)
