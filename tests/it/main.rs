@@ -8,6 +8,7 @@
 mod support;
 
 mod bad_input;
+mod commands;
 mod fallback;
 mod layering;
 mod refusals;
