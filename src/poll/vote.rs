@@ -17,7 +17,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use crate::queue::{self, Connection, Keys, Lock};
+use crate::queue::{self, Claim, Connection, Keys, Lock};
 use crate::slug::Slug;
 use crate::store::{self, Batch, DatabaseUrl, Row, Store, TRANSACTION_ROWS_MAX};
 
@@ -373,10 +373,13 @@ fn enqueue_on(
 fn claim_marks(connection: &mut Connection, keys: &Keys, ballots: &mut [Pending]) -> Result<(), queue::Error> {
     let mut named: Vec<&mut Pending> = ballots.iter_mut().filter(|one| mark_of(keys, one).is_some()).collect();
     let marks: Vec<_> = named.iter().filter_map(|one| mark_of(keys, one)).collect();
-    for (one, free) in named.iter_mut().zip(queue::claim(connection, &marks)?) {
-        if !free && one.copies == 0 {
-            one.refused = Some(Refusal::AlreadyVoted(one.ballot.poll.clone()));
-        }
+    for (one, claim) in named.iter_mut().zip(queue::claim(connection, &marks)?).filter(|(one, _)| one.copies == 0) {
+        let poll = one.ballot.poll.clone();
+        one.refused = match claim {
+            Claim::Made => None,
+            Claim::Pending => Some(Refusal::UnderWay(poll)),
+            Claim::Taken => Some(Refusal::AlreadyVoted(poll)),
+        };
     }
     Ok(())
 }

@@ -149,6 +149,7 @@ fn a_claim_that_was_never_confirmed_lapses_in_seconds_and_locks_nobody_out() {
     talk.delete("poll-queue-curr");
     site.set("WEIR_DATABASE", database);
     site.set("WEIR_SPOOL", site.path("spool").display().to_string());
+    assert_refused(&site, &["now", "yes", "--voter", "ann"], &["not acknowledged", "again in 10 seconds"]);
     // As ten seconds would do.
     talk.delete(&mark);
     site.ok(&["poll", "vote", "now", "yes", "--voter", "ann"]);
