@@ -55,7 +55,8 @@ ratio "$dir/batch.json"
 echo "== flushing $votes votes into MariaDB"
 clear="mariadb --no-defaults -S $dir/s -uroot polls -e"
 # The same rows in the same table for both: what the flush wrote is what LOAD DATA reads.
-sql -e 'DELETE FROM ballots'
+$weir poll flush >/dev/null
+sql -e 'TRUNCATE ballots'
 $weir poll vote --batch "$dir/votes.tsv" >/dev/null
 $weir poll flush
 sql -N -e "SELECT poll_id, hex(identity), picks, at_ms FROM ballots ORDER BY poll_id, identity" > "$dir/rows.tsv"

@@ -125,7 +125,10 @@ impl Config {
         let given = file.map(Path::to_path_buf).or_else(|| filled(variable, CONFIG_VARIABLE).map(PathBuf::from));
         let path = given.or_else(|| default_files(variable).into_iter().find(|path| path.exists()));
         let mut settings = match &path {
-            Some(path) => read_file(path)?,
+            Some(path) => {
+                tracing::info!("reading configuration file {}", path.display());
+                read_file(path)?
+            }
             None => HashMap::new(),
         };
         for key in KEYS {

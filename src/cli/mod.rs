@@ -10,7 +10,9 @@
 //! | `exit.rs` | every exit code |
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
+use clap::error::{ContextKind, ContextValue};
 use clap::{ArgAction, CommandFactory, Parser, Subcommand};
 
 mod docs;
@@ -53,7 +55,8 @@ enum Command {
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => {
+        Err(mut error) => {
+            escape_what_was_typed(&mut error);
             // Help and version come this way too, with code 0. A closed stdout is not worth a word here.
             let _ = error.print();
             return exit::exit(if error.use_stderr() { exit::USAGE } else { exit::DONE });
@@ -61,12 +64,14 @@ pub fn main() -> ExitCode {
     };
     output::init_tracing(cli.verbose, cli.quiet);
     let mut out = Output::new(cli.quiet);
-    let done = match cli.command {
+    // Past a file size limit a write should fail like any other, not end the process without a word.
+    let heeded = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::default()).map_err(anyhow::Error::from);
+    let done = heeded.and_then(|_| match cli.command {
         Command::Poll(args) => args.run(&mut out),
         Command::Config(args) => args.run(&mut out),
         Command::Completions(args) => args.run(Cli::command(), &mut out),
         Command::Man(args) => args.run(Cli::command(), &mut out),
-    };
+    });
     let flushed = out.flush().map_err(anyhow::Error::from);
     let code = match done.and(flushed) {
         Ok(()) => exit::DONE,
@@ -77,4 +82,17 @@ pub fn main() -> ExitCode {
         }
     };
     exit::exit(code)
+}
+
+/// clap repeats a wrong argument as it is, which may move the cursor or fill the screen.
+fn escape_what_was_typed(error: &mut clap::Error) {
+    for kind in [ContextKind::InvalidValue, ContextKind::InvalidArg, ContextKind::InvalidSubcommand] {
+        if let Some(ContextValue::String(typed)) = error.get(kind) {
+            let quoted = crate::slug::shown(typed);
+            if quoted.len() != typed.len() + 2 {
+                error.insert(kind, ContextValue::String(quoted));
+                error.remove(ContextKind::Suggested);
+            }
+        }
+    }
 }

@@ -29,7 +29,7 @@ impl Output {
     /// # Errors
     /// What writing to stdout failed with.
     pub fn line(&mut self, line: impl fmt::Display) -> io::Result<()> {
-        writeln!(self.stdout, "{line}")
+        writeln!(self.stdout, "{line}").map_err(of_stdout)
     }
 
     /// Prints an object as one line of JSON.
@@ -37,8 +37,8 @@ impl Output {
     /// # Errors
     /// What writing to stdout failed with.
     pub fn json(&mut self, value: &impl Serialize) -> io::Result<()> {
-        serde_json::to_writer(&mut self.stdout, value)?;
-        writeln!(self.stdout)
+        serde_json::to_writer(&mut self.stdout, value).map_err(|error| of_stdout(error.into()))?;
+        writeln!(self.stdout).map_err(of_stdout)
     }
 
     /// Stdout itself, for bytes that are made elsewhere.
@@ -51,7 +51,7 @@ impl Output {
     /// # Errors
     /// What writing to stdout failed with.
     pub fn flush(&mut self) -> io::Result<()> {
-        self.stdout.flush()
+        self.stdout.flush().map_err(of_stdout)
     }
 
     /// Tells something worth knowing, unless quiet.
@@ -84,6 +84,11 @@ impl Output {
         bar.set_prefix(what);
         bar
     }
+}
+
+/// The same error, naming what could not be written to.
+fn of_stdout(error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("standard output: {error}"))
 }
 
 /// The error that ends the process, and its causes.

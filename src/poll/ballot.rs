@@ -57,6 +57,11 @@ pub enum Refusal {
     RepeatedPick { poll: Slug, choice: Slug },
     #[error("this voter has voted in poll {0} already: the first vote stands")]
     AlreadyVoted(Slug),
+    #[error(
+        "a vote of this voter in poll {0} is being taken just now: if it is not acknowledged, vote again in {wait} seconds",
+        wait = crate::queue::CLAIM_SECONDS
+    )]
+    UnderWay(Slug),
 }
 
 /// A ballot on its way.

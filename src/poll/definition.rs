@@ -13,7 +13,7 @@ use crate::slug::Slug;
 
 use super::ballot::{Identity, Poll};
 use super::servers::Servers;
-use super::vote::{Database, note, note_database};
+use super::vote::{Database, note};
 
 /// How long a process believes what it has read of a definition.
 const FRESH: Duration = Duration::from_secs(1);
@@ -112,7 +112,7 @@ fn refill(
     let poll = match database.with(|store| store.poll(slug)) {
         Ok(poll) => poll,
         Err(error) => {
-            note_database(failures, &error);
+            note(failures, &error);
             return Known::CannotTell;
         }
     };

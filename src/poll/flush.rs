@@ -93,6 +93,7 @@ impl Flusher {
                 head: None,
             };
             let drained = drain.run(store.as_mut());
+            tracing::info!("memcached {address}: {} ballots, {} counted", drain.count.ballots, drain.count.counted);
             report.count += drain.count;
             if drain.took_over_lock {
                 report.warnings.push(format!("memcached {address}: took over a lock that was held for over a second"));
@@ -139,6 +140,7 @@ impl Flusher {
             };
             let folded = fold_all(store, docket.into_batch(), None)?;
             (count.counted, count.duplicates) = (folded.counted, folded.duplicates);
+            tracing::info!("spool {}: {} ballots, {} counted", path.display(), count.ballots, count.counted);
             report.count += count;
             self.spool.remove(&path)?;
         }

@@ -11,6 +11,7 @@ use crate::store::{self, Store, Tally};
 
 use super::ballot::{Poll, time_text};
 use super::servers::Servers;
+use super::vote::note;
 
 /// One choice and its votes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -83,7 +84,7 @@ pub fn cached(slug: &Slug, servers: &mut Servers, failures: &mut Vec<String>) ->
                 Err(error) => failures.push(format!("totals of {slug} in memcached: {error}")),
             },
             Ok(None) => {}
-            Err(error) => failures.push(error.to_string()),
+            Err(error) => note(failures, &error),
         }
     }
     None

@@ -13,8 +13,9 @@ use crate::queue::{Address, Connection, Error, Keys};
 
 use super::ballot::Identity;
 
-/// How long a server that failed is left alone.
-const REST: Duration = Duration::from_secs(2);
+/// How long a server that failed is left alone: longer than a voter waits for a database that does not answer
+/// either, so that no vote pays twice for one server.
+const REST: Duration = Duration::from_secs(5);
 
 /// The servers, in the order of the configuration.
 pub struct Servers {
@@ -96,7 +97,7 @@ impl Servers {
             Ok(done)
         });
         if let Err(error) = &done {
-            tracing::debug!("{error}");
+            tracing::debug!("{error}; not tried again for {} s", REST.as_secs());
             server.resting = Some((Instant::now() + REST, error.to_string()));
         }
         done
@@ -113,6 +114,7 @@ impl Server {
                 return Ok(kept);
             }
         }
+        tracing::debug!("memcached {}: connecting", self.address);
         let mut connection = Connection::open(&self.address, timeout)?;
         connection.set_deadline(Some(deadline));
         Ok(connection)

@@ -17,7 +17,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use crate::queue::{self, Connection, Keys, Lock};
+use crate::queue::{self, Claim, Connection, Keys, Lock};
 use crate::slug::Slug;
 use crate::store::{self, Batch, DatabaseUrl, Row, Store, TRANSACTION_ROWS_MAX};
 
@@ -48,7 +48,7 @@ pub enum DatabaseError {
     #[error(transparent)]
     Store(#[from] store::Error),
     /// It failed a moment ago and is left alone for now.
-    #[error("{0} (not tried again yet)")]
+    #[error("{0}")]
     Resting(String),
 }
 
@@ -255,7 +255,7 @@ impl Booth {
             let place = match self.store(&mut left, deposit) {
                 Ok(()) => Place::Stored,
                 Err(error) => {
-                    note_database(&mut deposit.failures, &error);
+                    note(&mut deposit.failures, &error);
                     let mut entry = String::new();
                     left.iter().for_each(|one| write_line(&mut entry, &one.ballot));
                     if let Err(error) = self.spool.append(entry.as_bytes()) {
@@ -306,19 +306,11 @@ impl Booth {
     }
 }
 
-/// Adds a failure, unless it only says that a server noted already is still resting.
-pub(super) fn note(failures: &mut Vec<String>, error: &queue::Error) {
-    match error {
-        queue::Error::Resting { why } if failures.contains(why) => {}
-        error => failures.push(error.to_string()),
-    }
-}
-
-/// The same for the database.
-pub(super) fn note_database(failures: &mut Vec<String>, error: &DatabaseError) {
-    match error {
-        DatabaseError::Resting(why) if failures.contains(why) => {}
-        error => failures.push(error.to_string()),
+/// Adds a failure, unless it is noted already: what rests fails as it did before.
+pub(super) fn note(failures: &mut Vec<String>, error: &impl std::fmt::Display) {
+    let failure = error.to_string();
+    if !failures.contains(&failure) {
+        failures.push(failure);
     }
 }
 
@@ -369,10 +361,13 @@ fn enqueue_on(
 fn claim_marks(connection: &mut Connection, keys: &Keys, ballots: &mut [Pending]) -> Result<(), queue::Error> {
     let mut named: Vec<&mut Pending> = ballots.iter_mut().filter(|one| mark_of(keys, one).is_some()).collect();
     let marks: Vec<_> = named.iter().filter_map(|one| mark_of(keys, one)).collect();
-    for (one, free) in named.iter_mut().zip(queue::claim(connection, &marks)?) {
-        if !free && one.copies == 0 {
-            one.refused = Some(Refusal::AlreadyVoted(one.ballot.poll.clone()));
-        }
+    for (one, claim) in named.iter_mut().zip(queue::claim(connection, &marks)?).filter(|(one, _)| one.copies == 0) {
+        let poll = one.ballot.poll.clone();
+        one.refused = match claim {
+            Claim::Made => None,
+            Claim::Pending => Some(Refusal::UnderWay(poll)),
+            Claim::Taken => Some(Refusal::AlreadyVoted(poll)),
+        };
     }
     Ok(())
 }

@@ -44,7 +44,7 @@ pub enum Error {
         attempts: u32,
     },
     /// The server failed a moment ago and is left alone for now.
-    #[error("{why} (not tried again yet)")]
+    #[error("{why}")]
     Resting {
         /// How it failed.
         why: String,

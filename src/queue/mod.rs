@@ -53,7 +53,7 @@ mod writer;
 pub use connection::{Connection, Leased, Lifetime};
 pub use error::Error;
 pub use lock::{Acquired, Lock};
-pub use mark::{claim, confirm};
+pub use mark::{CLAIM_SECONDS, Claim, claim, confirm};
 pub use names::{Address, AddressError, Keys, Prefix, PrefixError};
 pub use reader::{Entry, Position, begun_epochs, delete, fetch, leave_legacy_epoch, position, set_head, sweep};
 pub use ticket::Ticket;

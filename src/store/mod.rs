@@ -147,6 +147,7 @@ pub trait Store: Send {
 /// # Errors
 /// [`Error::Failure`].
 pub fn open(url: &DatabaseUrl, patience: Duration) -> Result<Box<dyn Store>, Error> {
+    tracing::debug!("database {url}: opening");
     Ok(match url {
         DatabaseUrl::Mysql(url) => Box::new(mysql::MysqlStore::open(url, patience)?),
         DatabaseUrl::Sqlite(path) => Box::new(sqlite::SqliteStore::open(path)?),

@@ -30,8 +30,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const DEADLOCK_ATTEMPTS: u32 = 10;
 
 type Rows<T> = Result<Vec<T>, mysql::Error>;
-type LetterColumns = (Vec<u8>, String, String, Vec<u8>, i64);
 type PollColumns = (i64, String, String, u8, i64, Option<i64>, Option<i64>);
+type DeadLetterColumns = (Vec<u8>, String, String, Vec<u8>, i64);
 
 const SELECT_POLLS: &str = "SELECT id, slug, question, pick_max, created_at_ms, closes_at_ms, closed_at_ms FROM polls";
 
@@ -264,7 +264,7 @@ impl Store for MysqlStore {
 
     fn dead_letters(&mut self, limit: u32) -> Result<Vec<DeadLetter>, Error> {
         self.run("reading dead letters", |connection| {
-            let rows: Vec<LetterColumns> = connection.exec(
+            let rows: Vec<DeadLetterColumns> = connection.exec(
                 "SELECT id, origin, reason, bytes, found_at_ms FROM dead_letters \
                  ORDER BY found_at_ms DESC, id LIMIT ?",
                 (limit,),

@@ -3,16 +3,20 @@
 //! One binary, because linking is the slow part. Each test starts the servers it needs on free loopback ports and
 //! ends them again; a server that is not installed fails the test with the package's name.
 
-// In a test, an unwrap that fails is the test failing.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr)]
+#![allow(clippy::unwrap_used, reason = "a helper fails its test by panicking, as the test itself does")]
 
 mod support;
 
+mod bad_input;
+mod commands;
+mod fallback;
 mod kills;
 mod layering;
 mod legacy;
 mod old_scripts;
 mod overtaken;
 mod readme;
+mod refusals;
+mod signals;
 mod store_conformance;
 mod vote_and_flush;

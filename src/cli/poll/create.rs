@@ -8,7 +8,7 @@ use crate::poll::ballot::{Choice, Poll};
 use crate::poll::definition;
 use crate::slug::Slug;
 
-use super::open_close::read_moment;
+use super::open_close::read_closing;
 
 /// Arguments of `weir poll create`.
 #[derive(clap::Args, Debug)]
@@ -30,7 +30,7 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = 1)]
     pick: u8,
     /// When it closes: a time (2026-12-24 18:00, RFC 3339) or a while from now (2h, 3d)
-    #[arg(long, value_name = "WHEN", value_parser = read_moment)]
+    #[arg(long, value_name = "WHEN", value_parser = read_closing)]
     closes: Option<i64>,
     /// Print the new poll as JSON
     #[arg(long)]

@@ -2,7 +2,6 @@
 
 use anyhow::Result;
 
-use crate::cli::exit::Usage;
 use crate::cli::output::Output;
 use crate::cli::settings::Settings;
 use crate::poll::ballot::{Poll, Refusal, time_text};
@@ -18,7 +17,7 @@ pub struct OpenArgs {
     #[arg(value_parser = Slug::new)]
     poll: Slug,
     /// When it closes again; without it, a closing time that has passed is dropped
-    #[arg(long, value_name = "WHEN", value_parser = read_moment)]
+    #[arg(long, value_name = "WHEN", value_parser = read_closing)]
     closes: Option<i64>,
 }
 
@@ -35,9 +34,6 @@ pub struct CloseArgs {
 impl OpenArgs {
     pub(super) fn run(self, settings: Settings, out: &mut Output) -> Result<()> {
         let now = now_ms();
-        if self.closes.is_some_and(|closes| closes <= now) {
-            return Err(Usage("--closes: that moment has passed".into()).into());
-        }
         let poll = change(&settings, &self.poll, out, |poll| {
             let kept = poll.closes_at_ms.filter(|closes| *closes > now);
             (poll.closes_at_ms, poll.closed_at_ms) = (self.closes.or(kept), None);
@@ -78,8 +74,13 @@ pub(super) fn find(store: &mut dyn Store, slug: &Slug) -> Result<Poll> {
     Ok(store.poll(slug)?.ok_or_else(|| Refusal::UnknownPoll(slug.clone()))?)
 }
 
+/// Reads a moment to come: a poll that has closed before it opens is a slip of the pen.
+pub(super) fn read_closing(text: &str) -> Result<i64, String> {
+    read_moment(text).and_then(|at| if at > now_ms() { Ok(at) } else { Err("that moment has passed".into()) })
+}
+
 /// Reads a moment: RFC 3339, a local date with or without time, or a while from now. Milliseconds of Unix time.
-pub(super) fn read_moment(text: &str) -> Result<i64, String> {
+fn read_moment(text: &str) -> Result<i64, String> {
     let local = |when: jiff::civil::DateTime| when.to_zoned(jiff::tz::TimeZone::system()).ok().map(|at| at.timestamp());
     let from_now = || {
         let span: jiff::Span = text.trim_start_matches('+').parse().ok()?;

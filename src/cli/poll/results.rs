@@ -75,10 +75,7 @@ impl Args {
                 Format::Table => table(&totals, out)?,
             }
         }
-        failures.dedup();
-        for failure in failures.iter().filter(|failure| !failure.ends_with("(not tried again yet)")) {
-            out.warning(failure);
-        }
+        failures.iter().for_each(|failure| out.warning(failure));
         Ok(())
     }
 }

@@ -1,8 +1,5 @@
 //! `weir poll vote`: one vote. A batch is in `batch.rs`.
 
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-
 use anyhow::Result;
 use serde::Serialize;
 
@@ -71,8 +68,6 @@ pub(super) fn status_of(place: Place) -> &'static str {
 
 impl Args {
     pub(super) fn run(self, settings: Settings, out: &mut Output) -> Result<()> {
-        // Past a file size limit a write should fail like any other, not end the process without a word.
-        signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::new(AtomicBool::new(false)))?;
         if let Some(file) = &self.batch {
             return batch::run(file, settings.booth(self.locked), self.json, out);
         }

@@ -95,6 +95,12 @@ impl Talk {
         assert_eq!(self.line(), "STORED");
     }
 
+    /// Seconds until a key lapses, or nothing for a missing key.
+    pub(crate) fn ttl(&mut self, key: &str) -> Option<u64> {
+        write!(self.stream, "mg {key} t\r\n").unwrap();
+        self.line().strip_prefix("HD t")?.parse().ok()
+    }
+
     /// `delete`.
     pub(crate) fn delete(&mut self, key: &str) {
         write!(self.stream, "delete {key}\r\n").unwrap();

@@ -57,7 +57,9 @@ impl Site {
 
     /// Runs it to its end.
     pub(crate) fn run(&self, arguments: &[&str]) -> Output {
-        self.command(arguments).output().unwrap()
+        let output = self.command(arguments).output().unwrap();
+        assert!(!stderr(&output).contains("panicked"), "{arguments:?}: {}", stderr(&output));
+        output
     }
 
     /// Starts it and goes on.
@@ -85,13 +87,25 @@ impl Site {
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("{arguments:?}: {error}: {text}"))
     }
 
+    /// `poll status --json`, whether or not all of it could be known.
+    pub(crate) fn status(&self) -> Value {
+        serde_json::from_slice(&self.run(&["poll", "status", "--json"]).stdout).unwrap()
+    }
+
+    /// Flushes, expects that only part of it could be done, and returns the one object printed.
+    pub(crate) fn flush_partly(&self) -> Value {
+        let output = self.run(&["poll", "flush", "--json"]);
+        assert_eq!(output.status.code(), Some(4), "{}{}", stdout(&output), stderr(&output));
+        serde_json::from_str(&stdout(&output)).unwrap()
+    }
+
     /// Creates the poll `now` with the choices `yes` and `no`.
     pub(crate) fn create_now(&self) {
         self.ok(&["poll", "create", "now", "--question", "Now?", "--choice", "yes=Yes", "--choice", "no=No"]);
     }
 
-    /// Casts a batch given as text.
-    pub(crate) fn batch(&self, lines: &str) -> Output {
+    /// Casts a batch given as text, or as what ought to be text.
+    pub(crate) fn batch(&self, lines: impl AsRef<[u8]>) -> Output {
         let path = self.path("votes.tsv");
         std::fs::write(&path, lines).unwrap();
         self.run(&["poll", "vote", "--json", "--batch", &path.display().to_string()])
