@@ -5,6 +5,7 @@
 
 mod support;
 
+mod definitions;
 mod layering;
 mod old_scripts;
 mod overtaken;
