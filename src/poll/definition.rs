@@ -88,12 +88,12 @@ fn look_up(
         });
         match leased {
             // A definition that cannot be read is as good as missing: the database has the right one.
-            Ok(Leased::Value(bytes)) => match serde_json::from_slice(&bytes) {
+            Ok(Leased::Value(bytes, cas)) => match serde_json::from_slice(&bytes) {
                 Ok(Some(poll)) => return Known::Poll(poll),
                 Ok(None) => return Known::Unknown,
-                Err(_) => return refill(slug, Some(*index), servers, database, failures),
+                Err(_) => return refill(slug, Some((*index, cas)), servers, database, failures),
             },
-            Ok(Leased::Fill) => return refill(slug, Some(*index), servers, database, failures),
+            Ok(Leased::Fill(cas)) => return refill(slug, Some((*index, cas)), servers, database, failures),
             Ok(Leased::Wait) => return refill(slug, None, servers, database, failures),
             Err(error) => note(failures, &error),
         }
@@ -103,7 +103,7 @@ fn look_up(
 
 fn refill(
     slug: &Slug,
-    fill: Option<usize>,
+    fill: Option<(usize, String)>,
     servers: &mut Servers,
     database: &mut Database,
     failures: &mut Vec<String>,
@@ -116,12 +116,13 @@ fn refill(
             return Known::CannotTell;
         }
     };
-    if let Some(index) = fill {
+    if let Some((index, cas)) = fill {
         let filled = servers.attempt(index, |connection, keys| {
             let key = keys.poll(slug);
+            // Whoever created, opened or closed the poll since it was read here knows better.
             match poll.as_ref().and_then(encode) {
-                Some(bytes) => connection.set(&key, &bytes, Lifetime::Forever),
-                None => connection.set(&key, UNKNOWN, Lifetime::Seconds(UNKNOWN_SECONDS)),
+                Some(bytes) => connection.compare_and_set(&key, &bytes, &cas, Lifetime::Forever),
+                None => connection.compare_and_set(&key, UNKNOWN, &cas, Lifetime::Seconds(UNKNOWN_SECONDS)),
             }
         });
         // Only the next voter's speed depends on it.

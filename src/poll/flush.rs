@@ -24,6 +24,9 @@ const PUBLISH_TIMEOUT: Duration = Duration::from_secs(2);
 /// For how long after its end a poll is still refreshed in memcached, in milliseconds.
 const ENDED_REFRESH_MS: i64 = 7 * 24 * 3600 * 1000;
 
+/// How often they are put there when polls are changed meanwhile.
+const PUBLISH_ROUNDS: u32 = 8;
+
 /// What a flush came to.
 #[derive(Debug, Default)]
 pub struct Report {
@@ -149,16 +152,24 @@ impl Flusher {
 
     /// Definitions and totals of every poll that is open or has ended lately, onto every server.
     fn publish(&self, store: &mut dyn Store, report: &mut Report) -> Result<(), FlushError> {
-        let now_ms = super::now_ms();
-        let recent = |poll: &Poll| poll.ends_at_ms().is_none_or(|end| end > now_ms - ENDED_REFRESH_MS);
-        let polls: Vec<Poll> = store.polls()?.into_iter().filter(recent).collect();
-        let totals = polls.iter().map(|poll| results::stored(poll, store)).collect::<Result<Vec<_>, _>>()?;
+        let mut all = store.polls()?;
         let timeout = self.timeout.max(PUBLISH_TIMEOUT);
         let reachable: Vec<_> = self.addresses.iter().filter(|address| !mentioned(report, address)).cloned().collect();
         let mut servers = Servers::new(&reachable, self.keys.clone(), timeout);
-        let failed = [definition::publish(&polls, &mut servers), results::publish(&totals, &mut servers)];
-        for error in failed.into_iter().flatten().filter(|error| !matches!(error, queue::Error::Resting { .. })) {
-            report.failures.push(error.to_string());
+        for _ in 0..PUBLISH_ROUNDS {
+            let now_ms = super::now_ms();
+            let recent = |poll: &&Poll| poll.ends_at_ms().is_none_or(|end| end > now_ms - ENDED_REFRESH_MS);
+            let polls: Vec<Poll> = all.iter().filter(recent).cloned().collect();
+            let totals = polls.iter().map(|poll| results::stored(poll, store)).collect::<Result<Vec<_>, _>>()?;
+            let failed = [definition::publish(&polls, &mut servers), results::publish(&totals, &mut servers)];
+            for error in failed.into_iter().flatten().filter(|error| !matches!(error, queue::Error::Resting { .. })) {
+                report.failures.push(error.to_string());
+            }
+            // A poll opened or closed since it was read here has just been put back to what it was.
+            let before = std::mem::replace(&mut all, store.polls()?);
+            if all == before {
+                break;
+            }
         }
         Ok(())
     }

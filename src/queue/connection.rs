@@ -34,10 +34,10 @@ impl Lifetime {
 /// What a look at a leased key gave.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Leased {
-    /// Its value.
-    Value(Vec<u8>),
-    /// It is missing, and it is the caller's to fill.
-    Fill,
+    /// Its value, and the token to replace it with.
+    Value(Vec<u8>, String),
+    /// It is missing, and it is the caller's to fill, with this token.
+    Fill(String),
     /// It is missing, and somebody else is filling it.
     Wait,
 }
@@ -145,11 +145,11 @@ impl Connection {
     /// # Errors
     /// [`Error`], naming the key.
     pub fn get_or_lease(&mut self, key: &str, lease_seconds: u32) -> Result<Leased, Error> {
-        let response = self.single(get(key).flag(format!("N{lease_seconds}")), key)?;
+        let response = self.single(get(key).flag("c").flag(format!("N{lease_seconds}")), key)?;
         let has = |marker: &[u8]| response.flags().any(|flag| flag == marker);
-        match response.value() {
-            Some(value) if !value.is_empty() => Ok(Leased::Value(value.to_vec())),
-            _ if has(b"W") => Ok(Leased::Fill),
+        match (response.value(), cas_of(&response)) {
+            (Some(value), Some(cas)) if !value.is_empty() => Ok(Leased::Value(value.to_vec(), cas)),
+            (_, Some(cas)) if has(b"W") => Ok(Leased::Fill(cas)),
             _ => Ok(Leased::Wait),
         }
     }
@@ -187,19 +187,18 @@ impl Connection {
     pub fn counter(&mut self, key: &str) -> Result<Option<(u64, String)>, Error> {
         let response = self.single(get(key).flag("c"), key)?;
         let Some(value) = response.value() else { return Ok(None) };
-        let cas = response.flags().find_map(|flag| flag.strip_prefix(b"c"));
-        match (decimal(value), cas.and_then(|cas| std::str::from_utf8(cas).ok())) {
-            (Some(number), Some(cas)) => Ok(Some((number, cas.to_string()))),
+        match (decimal(value), cas_of(&response)) {
+            (Some(number), Some(cas)) => Ok(Some((number, cas))),
             _ => Err(self.not_a_number(key, value)),
         }
     }
 
-    /// Replaces a counter's value if nobody has changed it since `cas` was read; tells whether it did.
+    /// Replaces a value if nobody has changed it since `cas` was read; tells whether it did.
     ///
     /// # Errors
     /// [`Error`], naming the key.
-    pub fn compare_and_set(&mut self, key: &str, value: u64, cas: &str) -> Result<bool, Error> {
-        let command = set(key, value.to_string().as_bytes(), Lifetime::Forever).flag(format!("C{cas}"));
+    pub fn compare_and_set(&mut self, key: &str, value: &[u8], cas: &str, lifetime: Lifetime) -> Result<bool, Error> {
+        let command = set(key, value, lifetime).flag(format!("C{cas}"));
         Ok(self.single(command, key)?.rc() == ReturnCode::Hd)
     }
 
@@ -219,6 +218,11 @@ impl Connection {
             answer: format!("{head:?} for a counter"),
         }
     }
+}
+
+fn cas_of(response: &MetaResponse) -> Option<String> {
+    let cas = response.flags().find_map(|flag| flag.strip_prefix(b"c"))?;
+    std::str::from_utf8(cas).ok().map(str::to_string)
 }
 
 /// memcached pads a counter that got shorter with blanks, so they are trimmed.

@@ -120,7 +120,8 @@ pub fn leave_legacy_epoch(
     let lock = Lock::acquire(connection, keys)?;
     let moved = match connection.counter(&keys.curr())? {
         Some((value, cas)) if value == drained.value() => {
-            connection.compare_and_set(&keys.curr(), shadow.plus(drained.value()).value(), &cas)?
+            let moved = shadow.plus(drained.value()).to_string();
+            connection.compare_and_set(&keys.curr(), moved.as_bytes(), &cas, Lifetime::Forever)?
         }
         _ => false,
     };

@@ -9,6 +9,7 @@ mod support;
 
 mod bad_input;
 mod commands;
+mod definitions;
 mod fallback;
 mod kills;
 mod layering;

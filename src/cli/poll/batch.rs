@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::cli::exit::Partly;
 use crate::cli::output::Output;
-use crate::poll::ballot::Voter;
+use crate::poll::ballot::{CHOICES, Voter};
 use crate::poll::vote::{Booth, NotTaken, Outcome, Place, Vote};
 use crate::slug::Slug;
 
@@ -113,6 +113,10 @@ fn read_vote(line: &[u8]) -> Result<Vote, String> {
         return Err("more than three fields".into());
     }
     let poll = Slug::new(poll).map_err(|error| format!("poll {error}"))?;
+    // Said here and not by the poll: thousands of such lines wait for each other in memory.
+    if picks.split(',').nth(*CHOICES.end()).is_some() {
+        return Err(format!("more than {} choices", CHOICES.end()));
+    }
     let picks = picks.split(',').map(Slug::new).collect::<Result<_, _>>().map_err(|error| format!("choice {error}"))?;
     let voter = voter.map(Voter::new).transpose().map_err(|error| error.to_string())?;
     Ok(Vote { poll, picks, voter })
@@ -235,5 +239,12 @@ mod tests {
             assert!(reason.contains(says), "{reason}");
         }
         assert!(read_vote(b"now\tyes,no\tann b").is_ok());
+    }
+
+    #[test]
+    fn a_line_of_thousands_of_choices_filled_the_memory() {
+        let line = |choices: usize| format!("now\t{}", vec!["a"; choices].join(","));
+        assert!(read_vote(line(*CHOICES.end()).as_bytes()).is_ok());
+        assert!(read_vote(line(*CHOICES.end() + 1).as_bytes()).unwrap_err().contains("more than 63"));
     }
 }
