@@ -81,6 +81,17 @@ impl Connection {
         Err(fail(last.unwrap_or_else(|| std::io::ErrorKind::TimedOut.into())))
     }
 
+    /// Drops the connection and makes a new one to the same server. For readers only: a ticket taken before must
+    /// not be used after.
+    ///
+    /// # Errors
+    /// [`Error::Connect`].
+    pub(super) fn reopen(&mut self) -> Result<(), Error> {
+        let fresh = Connection::open(&self.address, self.exchange_limit)?;
+        self.inner = fresh.inner;
+        Ok(())
+    }
+
     /// The server this goes to.
     pub fn address(&self) -> &Address {
         &self.address

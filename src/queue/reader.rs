@@ -14,6 +14,9 @@ use super::ticket::Ticket;
 /// How long a tombstone lasts, in seconds: far longer than a writer may hold a ticket.
 const TOMBSTONE_SECONDS: u32 = 3600;
 
+/// How long a tombstone's value is: the first is tried first, the others on a server that is full.
+const TOMBSTONE_LENGTHS: [usize; 6] = [1, 150, 400, 2_000, 20_000, 200_000];
+
 /// The client flag that tells a tombstone from an entry; no common client uses this bit.
 const TOMBSTONE_FLAG: &str = "F1073741824";
 
@@ -160,17 +163,48 @@ pub fn fetch(
                 None => return Err(connection.unexpected(name, answer)),
             }
         }
-        let tombstones: Vec<_> = empty.iter().map(|(_, name)| tombstone(name)).collect();
         open = Vec::new();
-        for (answer, (ticket, name)) in connection.exchange(&tombstones, &first_key)?.iter().zip(&empty) {
+        let names: Vec<_> = empty.iter().map(|(_, name)| name.as_str()).collect();
+        for (closed, (ticket, _)) in close(connection, &names)?.into_iter().zip(&empty) {
             // Refused: its writer came between our two looks, so it is read in the next round.
-            if !connection.added(name, answer)? {
+            if !closed {
                 open.push(*ticket);
             }
         }
     }
     entries.sort_by_key(|entry| entry.ticket);
     Ok(entries)
+}
+
+/// Closes empty slots; tells for each whether it did, or was refused because it is filled.
+fn close(connection: &mut Connection, names: &[&str]) -> Result<Vec<bool>, Error> {
+    let Some(first) = names.first() else { return Ok(Vec::new()) };
+    let tombstones: Vec<_> = names.iter().map(|name| tombstone(name, TOMBSTONE_LENGTHS[0])).collect();
+    match connection.exchange(&tombstones, first) {
+        Ok(answers) => answers.iter().zip(names).map(|(answer, name)| connection.added(name, answer)).collect(),
+        Err(error) if error.is_out_of_memory() => {
+            // The rest of the batch's answers are lost with this connection; to close a slot twice does no harm,
+            // for a tombstone found in the next round is as good as one just stored.
+            connection.reopen()?;
+            names.iter().map(|name| close_on_full_server(connection, name)).collect()
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// A full server has memory for some sizes of items and not for others, and gives a size that it has not seen yet a
+/// page beyond its limit. One of some very different sizes is nearly always taken.
+fn close_on_full_server(connection: &mut Connection, name: &str) -> Result<bool, Error> {
+    let mut tried = TOMBSTONE_LENGTHS.iter();
+    loop {
+        let length = tried.next().copied().unwrap_or(TOMBSTONE_LENGTHS[0]);
+        let answers = connection.exchange(&[tombstone(name, length)], name);
+        match answers {
+            Ok(answers) => return answers.first().map_or(Ok(false), |answer| connection.added(name, answer)),
+            Err(error) if error.is_out_of_memory() && tried.len() > 0 => {}
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 enum Found {
@@ -188,8 +222,8 @@ fn is_tombstone(answer: &MetaResponse) -> bool {
     answer.flags().any(|flag| flag.eq_ignore_ascii_case(TOMBSTONE_FLAG.as_bytes()))
 }
 
-fn tombstone(key: &str) -> MetaCommand {
-    add(key, b"closed", Lifetime::Seconds(TOMBSTONE_SECONDS)).flag(TOMBSTONE_FLAG)
+fn tombstone(key: &str, length: usize) -> MetaCommand {
+    add(key, &vec![b'x'; length], Lifetime::Seconds(TOMBSTONE_SECONDS)).flag(TOMBSTONE_FLAG)
 }
 
 /// Deletes the slots of `tickets`, which must have been read as entries and committed. Tombstones are left to

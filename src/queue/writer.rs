@@ -42,10 +42,10 @@ pub fn enqueue(
         let key = keys.slot(ticket);
         let answers = connection.exchange(&[add(&key, entry, Lifetime::Forever)], &key)?;
         if answers.first().map(|answer| connection.added(&key, answer)).transpose()? == Some(true) {
-            tracing::debug!("memcached {}: {} bytes under ticket {ticket}", connection.address(), entry.len());
+            tracing::trace!("memcached {}: {} bytes under ticket {ticket}", connection.address(), entry.len());
             return Ok(ticket);
         }
-        tracing::debug!("memcached {}: ticket {ticket} was closed, taking another", connection.address());
+        tracing::trace!("memcached {}: ticket {ticket} was closed, taking another", connection.address());
     }
     Err(Error::Starved { server: connection.address().clone(), attempts: ATTEMPTS })
 }

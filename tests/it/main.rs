@@ -11,6 +11,7 @@ mod bad_input;
 mod commands;
 mod definitions;
 mod fallback;
+mod full_server;
 mod kills;
 mod layering;
 mod legacy;

@@ -11,13 +11,19 @@ use super::{free_port, is_root, program, signal, wait_until};
 /// A running memcached, killed when dropped.
 pub(crate) struct Memcached {
     port: u16,
+    memory_mib: u32,
     child: Option<Child>,
 }
 
 impl Memcached {
     /// Starts one with `-M` and 256 MiB.
     pub(crate) fn start() -> Memcached {
-        let mut server = Memcached { port: free_port(), child: None };
+        Memcached::start_with_memory(256)
+    }
+
+    /// Starts one with `-M` and so much memory.
+    pub(crate) fn start_with_memory(memory_mib: u32) -> Memcached {
+        let mut server = Memcached { port: free_port(), memory_mib, child: None };
         server.restart();
         server
     }
@@ -39,7 +45,7 @@ impl Memcached {
     pub(crate) fn restart(&mut self) {
         self.kill();
         let mut command = Command::new(program("memcached", "memcached"));
-        command.args(["-l", "127.0.0.1", "-M", "-m", "256", "-p", &self.port.to_string()]);
+        command.args(["-l", "127.0.0.1", "-M", "-m", &self.memory_mib.to_string(), "-p", &self.port.to_string()]);
         if is_root() {
             command.args(["-u", "nobody"]);
         }
