@@ -12,8 +12,9 @@ use crate::queue::{self, Leased, Lifetime};
 use crate::slug::Slug;
 
 use super::ballot::{Identity, Poll};
+use super::database::Database;
 use super::servers::Servers;
-use super::vote::{Database, note};
+use super::vote::note;
 
 /// How long a process believes what it has read of a definition.
 const FRESH: Duration = Duration::from_secs(1);

@@ -134,6 +134,8 @@ impl Drain<'_> {
             // first write is refused.
             self.head = store.queue_head(&queue)?;
             let position = self.position(&mut connection)?;
+            // It is alive, so it may now take longer over large batches.
+            connection.set_exchange_limit(self.timeout.max(BATCH_LIMIT));
             let head = self.head.map(ticket_of);
             self.sweep(&mut connection, &position, head)?;
             let Some(span) = self.salvage_and_plan(store, &queue, &mut connection, &position, head)? else {
@@ -151,9 +153,7 @@ impl Drain<'_> {
     }
 
     fn connect(&self) -> Result<Connection, queue::Error> {
-        let mut connection = Connection::open(self.address, self.timeout)?;
-        connection.set_exchange_limit(self.timeout.max(BATCH_LIMIT));
-        Ok(connection)
+        Connection::open(self.address, self.timeout)
     }
 
     fn position(&mut self, connection: &mut Connection) -> Result<Position, queue::Error> {
@@ -223,6 +223,7 @@ impl Drain<'_> {
         span: Span,
     ) -> Result<(), DrainError> {
         let mut reader = self.connect()?;
+        reader.set_exchange_limit(self.timeout.max(BATCH_LIMIT));
         let (keys, key) = (self.keys, self.key);
         std::thread::scope(|scope| {
             let (sender, receiver) = sync_channel(1);

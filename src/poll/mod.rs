@@ -5,6 +5,7 @@
 //! | [`ballot`] | what a valid poll, voter and ballot is; identities; why a vote is refused |
 //! | [`wire`] | the bytes of a queue entry: one JSON object a line |
 //! | [`servers`] | the memcached servers: ranking, connections, resting the dead |
+//! | [`database`] | the database as voters use it: opened late, rested after a failure |
 //! | [`definition`] | poll definitions kept in memcached, refilled by one process at a time |
 //! | [`vote`] | the way in: queue, else database, else spool |
 //! | [`spool`] | ballots on disk, for when everything else is down |
@@ -24,6 +25,7 @@
 //! silently nothing.
 
 pub mod ballot;
+pub mod database;
 pub mod definition;
 pub mod drain;
 pub mod flush;

@@ -15,13 +15,14 @@
 //! flush decides.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::queue::{self, Claim, Connection, Keys, Lock};
 use crate::slug::Slug;
-use crate::store::{self, Batch, DatabaseUrl, Row, Store, TRANSACTION_ROWS_MAX};
+use crate::store::{Batch, DatabaseUrl, Row, TRANSACTION_ROWS_MAX};
 
 use super::ballot::{Ballot, Identity, IdentityKey, Poll, Refusal, Voter};
+use super::database::{Database, DatabaseError};
 use super::definition::{Definitions, Known};
 use super::servers::Servers;
 use super::spool::Spool;
@@ -29,61 +30,6 @@ use super::wire::{ENTRY_MAX_LEN, write_line};
 
 /// How long a voter waits for one answer of the database.
 const DATABASE_PATIENCE: Duration = Duration::from_secs(3);
-
-/// How long a database that failed is left alone.
-const DATABASE_REST: Duration = Duration::from_secs(2);
-
-/// The database, opened when it is first needed.
-pub struct Database {
-    url: DatabaseUrl,
-    patience: Duration,
-    open: Option<Box<dyn Store>>,
-    resting: Option<(Instant, String)>,
-}
-
-/// Why the database could not be used.
-#[derive(Debug, thiserror::Error)]
-pub enum DatabaseError {
-    /// It failed.
-    #[error(transparent)]
-    Store(#[from] store::Error),
-    /// It failed a moment ago and is left alone for now.
-    #[error("{0}")]
-    Resting(String),
-}
-
-impl Database {
-    /// The database at `url`; nothing is opened yet. `patience` bounds each of its answers.
-    pub fn new(url: DatabaseUrl, patience: Duration) -> Database {
-        Database { url, patience, open: None, resting: None }
-    }
-
-    /// Does `work` on the store.
-    ///
-    /// # Errors
-    /// [`DatabaseError`].
-    pub fn with<T>(
-        &mut self,
-        work: impl FnOnce(&mut dyn Store) -> Result<T, store::Error>,
-    ) -> Result<T, DatabaseError> {
-        if let Some((_, why)) = self.resting.as_ref().filter(|(until, _)| Instant::now() < *until) {
-            return Err(DatabaseError::Resting(why.clone()));
-        }
-        let opened = match self.open.take() {
-            Some(store) => Ok(store),
-            None => store::open(&self.url, self.patience),
-        };
-        let done = opened.and_then(|mut store| {
-            let done = work(store.as_mut());
-            self.open = Some(store);
-            done
-        });
-        if let Err(error @ store::Error::Failure(_)) = &done {
-            self.resting = Some((Instant::now() + DATABASE_REST, error.to_string()));
-        }
-        Ok(done?)
-    }
-}
 
 /// Where an acknowledged ballot is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -114,6 +60,9 @@ pub enum Outcome {
     Taken(Place, Identity),
     /// It is not counted, and this is why.
     Refused(Refusal),
+    /// No way in was left, and it is not acknowledged. A queue may hold it all the same: casting it again is safe
+    /// for a named voter, and may count an anonymous vote twice.
+    NotTaken,
 }
 
 /// What became of some votes.
@@ -121,20 +70,12 @@ pub enum Outcome {
 pub struct Deposit {
     /// One outcome a vote, in the order given.
     pub outcomes: Vec<Outcome>,
-    /// What failed on the way although the votes were taken: for one line on stderr.
+    /// What failed on the way.
     pub failures: Vec<String>,
     /// Ballots that the database had already, out of those stored there in bulk.
     pub duplicates: u64,
     /// Votes taken with fewer copies than asked for.
     pub short_of_copies: u64,
-}
-
-/// No way in was left: none of these votes is acknowledged. Casting them again is safe only for named voters.
-#[derive(Debug, thiserror::Error)]
-#[error("the vote was NOT taken: {}", failures.join("; "))]
-pub struct NotTaken {
-    /// What failed, in order.
-    pub failures: Vec<String>,
 }
 
 /// How votes are taken.
@@ -172,12 +113,8 @@ impl Booth {
         Booth { servers, database, spool, key, settings, definitions: Definitions::default() }
     }
 
-    /// Takes votes: together they cost little more than one. Those that are not refused are acknowledged when
-    /// this returns.
-    ///
-    /// # Errors
-    /// [`NotTaken`] when no way in was left; some of the votes may be counted all the same.
-    pub fn cast(&mut self, votes: Vec<Vote>) -> Result<Deposit, NotTaken> {
+    /// Takes votes: together they cost little more than one. Each outcome says whether its vote is acknowledged.
+    pub fn cast(&mut self, votes: Vec<Vote>) -> Deposit {
         let mut deposit = Deposit::default();
         let mut outcomes: Vec<Option<Outcome>> = Vec::new();
         outcomes.resize(votes.len(), None);
@@ -195,9 +132,9 @@ impl Booth {
                 None => Outcome::Taken(Place::Queued, one.ballot.identity),
             });
         }
-        self.fall_back(left, &mut outcomes, &mut deposit)?;
+        self.fall_back(left, &mut outcomes, &mut deposit);
         deposit.outcomes = outcomes.into_iter().flatten().collect();
-        Ok(deposit)
+        deposit
     }
 
     fn check(&mut self, vote: Vote, index: usize, failures: &mut Vec<String>) -> Result<Pending, Refusal> {
@@ -243,37 +180,38 @@ impl Booth {
         (done, none)
     }
 
-    fn fall_back(
-        &mut self,
-        left: Vec<Pending>,
-        outcomes: &mut [Option<Outcome>],
-        deposit: &mut Deposit,
-    ) -> Result<(), NotTaken> {
-        let mut left = left;
+    fn fall_back(&mut self, mut left: Vec<Pending>, outcomes: &mut [Option<Outcome>], deposit: &mut Deposit) {
         while !left.is_empty() {
             let rest = left.split_off(left.len().min(TRANSACTION_ROWS_MAX));
             let place = match self.store(&mut left, deposit) {
-                Ok(()) => Place::Stored,
+                Ok(()) => Some(Place::Stored),
                 Err(error) => {
                     note(&mut deposit.failures, &error);
-                    let mut entry = String::new();
-                    left.iter().for_each(|one| write_line(&mut entry, &one.ballot));
-                    if let Err(error) = self.spool.append(entry.as_bytes()) {
-                        deposit.failures.push(error.to_string());
-                        return Err(NotTaken { failures: std::mem::take(&mut deposit.failures) });
-                    }
-                    Place::Spooled
+                    self.spool(&left, deposit)
                 }
             };
             for one in left {
-                outcomes[one.index] = Some(match one.refused {
-                    Some(refusal) => Outcome::Refused(refusal),
-                    None => Outcome::Taken(place, one.ballot.identity),
+                outcomes[one.index] = Some(match (one.refused, place) {
+                    (Some(refusal), _) => Outcome::Refused(refusal),
+                    (None, Some(place)) => Outcome::Taken(place, one.ballot.identity),
+                    (None, None) => Outcome::NotTaken,
                 });
             }
             left = rest;
         }
-        Ok(())
+    }
+
+    fn spool(&self, pending: &[Pending], deposit: &mut Deposit) -> Option<Place> {
+        let mut entry = String::new();
+        let accepted = pending.iter().filter(|one| one.refused.is_none());
+        accepted.for_each(|one| write_line(&mut entry, &one.ballot));
+        match self.spool.append(entry.as_bytes()) {
+            Ok(()) => Some(Place::Spooled),
+            Err(error) => {
+                note(&mut deposit.failures, &error);
+                None
+            }
+        }
     }
 
     /// Writes ballots straight into the database: the same fold as a flush, without a queue.

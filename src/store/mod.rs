@@ -162,9 +162,11 @@ pub fn open(url: &DatabaseUrl, patience: Duration) -> Result<Box<dyn Store>, Err
 /// As [`Store::fold`]; some of the batch may be written.
 pub fn fold_all(store: &mut dyn Store, mut batch: Batch, advance: Option<Advance<'_>>) -> Result<Folded, Error> {
     let mut total = Folded::default();
-    while batch.rows.len() > TRANSACTION_ROWS_MAX {
-        let rows = batch.rows.drain(..TRANSACTION_ROWS_MAX).collect();
-        let folded = store.fold(Batch { rows, ..Batch::default() }, None)?;
+    while batch.rows.len() + batch.dead_letters.len() > TRANSACTION_ROWS_MAX {
+        let rows: Vec<_> = batch.rows.drain(..batch.rows.len().min(TRANSACTION_ROWS_MAX)).collect();
+        let letters = batch.dead_letters.len().min(TRANSACTION_ROWS_MAX - rows.len());
+        let dead_letters = batch.dead_letters.drain(..letters).collect();
+        let folded = store.fold(Batch { rows, dead_letters, ..Batch::default() }, None)?;
         total.counted += folded.counted;
         total.duplicates += folded.duplicates;
     }

@@ -16,7 +16,7 @@ use url::Url;
 use crate::slug::Slug;
 
 use super::batch::{Group, add_votes, groups};
-use super::mysql_batch::{is_deadlock, is_taken, write};
+use super::mysql_batch::{is_deadlock, write};
 use super::record::{Advance, Batch, Choice, DeadLetter, Folded, Identity, Poll, QueueHead, Row, Tally};
 use super::url::without_password;
 use super::{Cause, Error, Store};
@@ -204,7 +204,6 @@ impl Store for MysqlStore {
             loop {
                 match write(connection, &groups, &batch, advance) {
                     Err(error) if is_deadlock(&error) && attempt < DEADLOCK_ATTEMPTS => attempt += 1,
-                    Err(error) if advance.is_some() && is_taken(&error) => return Ok(None),
                     other => return other,
                 }
             }

@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::cli::exit::Partly;
 use crate::cli::output::Output;
 use crate::poll::ballot::{CHOICES, Voter};
-use crate::poll::vote::{Booth, NotTaken, Outcome, Place, Vote};
+use crate::poll::vote::{Booth, Outcome, Place, Vote};
 use crate::slug::Slug;
 
 use super::vote::status_of;
@@ -147,19 +147,9 @@ impl Batch<'_> {
 
     fn cast(&mut self) -> Result<()> {
         let lines = std::mem::take(&mut self.lines);
-        let deposit = match self.booth.cast(std::mem::take(&mut self.votes)) {
-            Ok(deposit) => deposit,
-            Err(NotTaken { failures }) => {
-                let from = lines.first().copied().unwrap_or_default();
-                let to = lines.last().copied().unwrap_or_default();
-                self.tell_summary("stopped")?;
-                let last_good = from.saturating_sub(1);
-                anyhow::bail!(
-                    "lines {from} to {to} were NOT taken; all up to line {last_good} were: {}",
-                    failures.join("; ")
-                );
-            }
-        };
+        let deposit = self.booth.cast(std::mem::take(&mut self.votes));
+        let mut not_taken = Vec::new();
+        let why = deposit.failures.join("; ");
         for failure in deposit.failures {
             if self.told.len() < FAILURES_TOLD && !self.told.contains(&failure) {
                 self.out.warning(&failure);
@@ -170,6 +160,7 @@ impl Batch<'_> {
         for (line, outcome) in lines.into_iter().zip(deposit.outcomes) {
             match outcome {
                 Outcome::Refused(refusal) => self.refuse(line, &refusal.to_string())?,
+                Outcome::NotTaken => not_taken.push(line),
                 Outcome::Taken(place, _) => {
                     self.summary.accepted += 1;
                     *match place {
@@ -180,7 +171,12 @@ impl Batch<'_> {
                 }
             }
         }
-        Ok(())
+        let (Some(first), Some(last)) = (not_taken.first(), not_taken.last()) else { return Ok(()) };
+        self.tell_summary("stopped")?;
+        anyhow::bail!(
+            "stopped: {} of lines {first} to {last} were NOT taken, and none after them was read: {why}",
+            not_taken.len()
+        )
     }
 
     fn tell_summary(&mut self, status: &'static str) -> Result<()> {
