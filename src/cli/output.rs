@@ -91,9 +91,15 @@ fn of_stdout(error: io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("standard output: {error}"))
 }
 
-/// The error that ends the process, and its causes.
+/// The error that ends the process, and those of its causes that it does not tell itself.
 pub fn error(error: &anyhow::Error) {
-    stderr_line(format_args!("weir: {error:#}"));
+    let mut message = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !message.ends_with(&cause) {
+            message = format!("{message}: {cause}");
+        }
+    }
+    stderr_line(format_args!("weir: {message}"));
 }
 
 /// Whether stdout is a terminal, and how wide.

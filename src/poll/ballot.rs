@@ -39,7 +39,8 @@ pub enum PollError {
     Control { what: String, text: String },
 }
 
-/// Why a vote is refused: nothing was counted, and trying the same again gives the same answer.
+/// Why a vote is refused: nothing was counted, and trying the same again gives the same answer, but for
+/// [`Refusal::UnderWay`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[allow(missing_docs)]
 pub enum Refusal {

@@ -1,12 +1,24 @@
 //! What can go wrong with a memcached server, always with the server's name and, where there is one, the key.
 
+use std::io;
+
 use super::names::Address;
+
+/// An error's text, but for a time-out, which the system calls "resource temporarily unavailable".
+fn in_words(error: &(dyn std::error::Error + 'static)) -> String {
+    let silent = |cause: &(dyn std::error::Error + 'static)| {
+        let kind = cause.downcast_ref::<io::Error>().map(io::Error::kind);
+        matches!(kind, Some(io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut))
+    };
+    let mut causes = std::iter::successors(Some(error), |cause| cause.source());
+    if causes.any(silent) { "no answer in time".into() } else { error.to_string() }
+}
 
 /// A failure of one server. Whatever it is, the connection it came from must be dropped.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// No connection within the time allowed, or it was refused.
-    #[error("memcached {server}: cannot connect: {source}")]
+    #[error("memcached {server}: cannot connect: {}", in_words(source))]
     Connect {
         /// The server.
         server: Address,
@@ -15,7 +27,7 @@ pub enum Error {
     },
     /// The connection failed, timed out, or the server answered with an error. A write may or may not have
     /// happened.
-    #[error("memcached {server}: {key}: {source}")]
+    #[error("memcached {server}: {key}: {}", in_words(source))]
     Exchange {
         /// The server.
         server: Address,

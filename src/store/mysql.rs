@@ -5,6 +5,8 @@
 //! head is set, all is committed. Deadlocks between two writers of one poll are retried whole.
 
 use std::collections::HashMap;
+use std::error::Error as _;
+use std::io;
 use std::time::Duration;
 
 use mysql::prelude::Queryable;
@@ -61,20 +63,31 @@ impl MysqlStore {
             Some(connection) => connection,
             None => Conn::new(self.opts.clone()).map_err(|error| Error::new(&self.name, "connecting", plain(error)))?,
         };
-        let done = work(&mut connection).map_err(|error| Error::new(&self.name, doing, error))?;
+        let done = work(&mut connection).map_err(|error| Error::new(&self.name, doing, plain(error)))?;
         self.connection = Some(connection);
         Ok(done)
     }
 }
 
-/// The driver's error without its wrapping, which shows a struct to people.
-fn plain(error: mysql::Error) -> Cause {
+/// The driver's error without its wrapping, which shows a struct to people, and a time-out by its name.
+fn plain(error: impl Into<Cause>) -> Cause {
+    let error = match error.into().downcast::<mysql::Error>() {
+        Ok(error) => *error,
+        Err(other) => return other,
+    };
     match error {
+        mysql::Error::CodecError(error) if error.source().is_some_and(is_time_out) => "no answer in time".into(),
+        mysql::Error::IoError(error) if is_time_out(&error) => "no answer in time".into(),
         mysql::Error::DriverError(error) => Box::new(error),
         mysql::Error::IoError(error) => Box::new(error),
         mysql::Error::MySqlError(error) => Box::new(error),
         other => Box::new(other),
     }
+}
+
+fn is_time_out(error: &(dyn std::error::Error + 'static)) -> bool {
+    let kind = error.downcast_ref().map(io::Error::kind);
+    matches!(kind, Some(io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut))
 }
 
 /// `tls=on` asks for TLS verified against the public roots or `root_cert_path`; `tls=unverified` for TLS

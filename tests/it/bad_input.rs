@@ -213,7 +213,8 @@ fn a_wrong_configuration_is_named_with_its_line() {
         assert!(message.contains(&format!("weir.toml{says}")) && !message.contains("s3cret"), "{message}");
     }
     for unreadable in ["/no/such/weir.toml", "/dev"] {
-        assert!(site.fails(2, &["poll", "list", "--config", unreadable]).contains(unreadable));
+        let message = site.fails(2, &["poll", "list", "--config", unreadable]);
+        assert!(message.contains(unreadable) && message.matches("os error").count() == 1, "{message}");
         let by_variable = site.command(&["config"]).env("WEIR_CONFIG", unreadable).output().unwrap();
         assert!(by_variable.status.code() == Some(2) && stderr(&by_variable).contains(unreadable));
     }
