@@ -96,7 +96,6 @@ impl Flusher {
                 head: None,
             };
             let drained = drain.run(store.as_mut());
-            tracing::info!("memcached {address}: {} ballots, {} counted", drain.count.ballots, drain.count.counted);
             report.count += drain.count;
             if drain.took_over_lock {
                 report.warnings.push(format!("memcached {address}: took over a lock that was held for over a second"));
