@@ -293,7 +293,7 @@ impl Drain<'_> {
         (count.counted, count.duplicates) = (folded.counted, folded.duplicates);
         self.head = Some(advance.to);
         self.count += count;
-        tracing::debug!("queue {queue}: {} ballots up to ticket {last}, {} of them new", count.ballots, count.counted);
+        tracing::info!("queue {queue}: {} ballots up to ticket {last}, {} of them new", count.ballots, count.counted);
         (self.watch)(Step::Committed);
         for some in tickets.chunks(DELETE_SLOTS) {
             queue::delete(connection, self.keys, some, |ticket| span.slot(ticket))?;

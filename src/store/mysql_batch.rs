@@ -55,7 +55,7 @@ pub(super) fn write(
         let mut results = tx.query_iter(tallies.join(";"))?;
         // A statement that fails is told only where its result is asked for.
         while let Some(result) = results.iter() {
-            result.map(|row| row.map(drop)).collect::<Result<(), _>>()?;
+            result.try_for_each(|row| row.map(drop))?;
         }
     }
     write_rest(&mut tx, batch)?;
