@@ -54,7 +54,7 @@ pub(super) fn write(
     if !tallies.is_empty() {
         let mut results = tx.query_iter(tallies.join(";"))?;
         // A statement that fails is told only where its result is asked for.
-        while let Some(result) = results.iter() {
+        while let Some(mut result) = results.iter() {
             result.try_for_each(|row| row.map(drop))?;
         }
     }
