@@ -25,14 +25,17 @@ use crate::queue::{self, Acquired, Address, Connection, Keys, Lock, Position, Ti
 use crate::store::{self, Advance, Store, TRANSACTION_ROWS_MAX, fold_all};
 
 use super::ballot::IdentityKey;
-use super::judge::{Docket, Polls};
+use super::judge::{Docket, Judge};
 use super::read_ahead::{Span, Window, read_windows, windows};
 
 /// How many entries are deleted in one round trip.
 const DELETE_SLOTS: usize = 512;
 
 /// A chunk is written when it has so many ballots.
-const CHUNK_BALLOTS: usize = 16_000;
+const CHUNK_BALLOTS: u64 = 16_000;
+
+/// How many portions of slots are read ahead of the one being written.
+const READ_AHEAD: usize = 1;
 
 /// How long a server may take for one large batch.
 const BATCH_LIMIT: Duration = Duration::from_secs(5);
@@ -224,10 +227,12 @@ impl Drain<'_> {
     ) -> Result<(), DrainError> {
         let mut reader = self.connect()?;
         reader.set_exchange_limit(self.timeout.max(BATCH_LIMIT));
-        let (keys, key) = (self.keys, self.key);
+        // Read after the counter: every ballot up to it was cast by these polls, or by earlier ones.
+        let judge = Judge::new(store.polls()?, self.key);
+        let keys = self.keys;
         std::thread::scope(|scope| {
-            let (sender, receiver) = sync_channel(1);
-            scope.spawn(move || read_windows(&mut reader, keys, key, queue, span, &sender));
+            let (sender, receiver) = sync_channel(READ_AHEAD);
+            scope.spawn(move || read_windows(&mut reader, keys, &judge, queue, span, &sender));
             self.write_chunks(store, queue, connection, span, &receiver)
         })
     }
@@ -240,7 +245,6 @@ impl Drain<'_> {
         span: Span,
         windows: &Receiver<Window>,
     ) -> Result<(), DrainError> {
-        let mut polls = Polls::default();
         let mut chunk = Chunk::new(span.after);
         let mut failed = None;
         for window in windows {
@@ -251,16 +255,16 @@ impl Drain<'_> {
                     break;
                 }
             };
-            for (ticket, entry) in entries {
-                if chunk.docket.ballots() as usize + entry.len() > TRANSACTION_ROWS_MAX {
+            for (ticket, docket) in entries {
+                if chunk.docket.ballots() + docket.ballots() > TRANSACTION_ROWS_MAX as u64 {
                     self.write(store, queue, connection, span, &mut chunk)?;
                 }
-                polls.judge(store, &entry, &mut chunk.docket)?;
+                chunk.docket.append(docket);
                 chunk.tickets.push(ticket);
                 chunk.last = ticket;
             }
             chunk.last = last;
-            if chunk.docket.ballots() as usize >= CHUNK_BALLOTS {
+            if chunk.docket.ballots() >= CHUNK_BALLOTS {
                 self.write(store, queue, connection, span, &mut chunk)?;
             }
         }

@@ -10,7 +10,7 @@ use crate::store::{self, DatabaseUrl, Store, fold_all};
 
 use super::ballot::{IdentityKey, Poll};
 use super::drain::{Count, Drain, DrainError, Step};
-use super::judge::{Docket, Polls, ReadEntry};
+use super::judge::Judge;
 use super::servers::Servers;
 use super::spool::{Spool, SpoolError};
 use super::{definition, results};
@@ -121,8 +121,10 @@ impl Flusher {
             report.taken.push(format!("spool {}", self.spool.folder().display()));
             return Ok(());
         };
-        let mut polls = Polls::default();
-        for path in self.spool.files()? {
+        // The files first: what they hold was cast by the polls read after, or by earlier ones.
+        let files = self.spool.files()?;
+        let judge = Judge::new(store.polls()?, &self.key);
+        for path in files {
             let bytes = match self.spool.read(&path) {
                 Ok(bytes) => bytes,
                 Err(error) => {
@@ -131,9 +133,7 @@ impl Flusher {
                 }
             };
             let origin = format!("spool {}", path.display());
-            let entry = ReadEntry::new(origin, bytes, &self.key, super::now_ms());
-            let mut docket = Docket::default();
-            polls.judge(store, &entry, &mut docket)?;
+            let docket = judge.judge(&origin, &bytes, super::now_ms());
             let mut count = Count {
                 ballots: docket.ballots(),
                 refused: docket.refused(),

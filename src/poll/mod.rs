@@ -10,7 +10,7 @@
 //! | [`vote`] | the way in: queue, else database, else spool |
 //! | [`spool`] | ballots on disk, for when everything else is down |
 //! | [`judge`] | a ballot found in a queue: row, refusal or dead letter |
-//! | `read_ahead` | a queue's slots, read while the database writes |
+//! | `read_ahead` | a queue's entries, read and judged while the database writes |
 //! | [`drain`] | one queue into the database, a chunk at a time |
 //! | [`flush`] | all queues, the spool, then fresh definitions and totals |
 //! | [`results`] | totals, from memcached or the database |

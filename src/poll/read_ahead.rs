@@ -1,4 +1,5 @@
-//! Reading a queue's slots ahead, on a thread of its own, while the database is busy with those before.
+//! Reading and judging a queue's entries ahead, on a thread of its own, while the database is busy with those
+//! before.
 //!
 //! What is read is closed: a slot that was empty has a tombstone now, so nothing can come into it behind the
 //! reader's back. Nothing is deleted here, and nothing is decided: a portion that is never written to the
@@ -8,8 +9,7 @@ use std::sync::mpsc::SyncSender;
 
 use crate::queue::{self, Connection, Keys, Ticket};
 
-use super::ballot::IdentityKey;
-use super::judge::ReadEntry;
+use super::judge::{Docket, Judge};
 
 /// How many slots are read in one round trip: at 1 MiB an item this bounds the memory of a read.
 const READ_SLOTS: usize = 128;
@@ -34,8 +34,8 @@ impl Span {
     }
 }
 
-/// The last ticket of a portion, and the entries found in it.
-pub(super) type Window = Result<(Ticket, Vec<(Ticket, ReadEntry)>), queue::Error>;
+/// The last ticket of a portion, and the judged entries found in it.
+pub(super) type Window = Result<(Ticket, Vec<(Ticket, Docket)>), queue::Error>;
 
 /// The tickets of a span, in portions for one round trip. A script of the notes that finds a lock but no counter
 /// writes into slot 0, so in epoch 0 that slot is looked at too.
@@ -55,7 +55,7 @@ pub(super) fn windows(span: Span) -> impl Iterator<Item = Vec<Ticket>> {
 pub(super) fn read_windows(
     connection: &mut Connection,
     keys: &Keys,
-    key: &IdentityKey,
+    judge: &Judge<'_>,
     queue: &str,
     span: Span,
     sender: &SyncSender<Window>,
@@ -64,11 +64,11 @@ pub(super) fn read_windows(
         let Some(last) = window.last().copied() else { return };
         let read = queue::fetch(connection, keys, &window, |ticket| span.slot(ticket)).map(|entries| {
             let now_ms = super::now_ms();
-            let read = entries.into_iter().map(|entry| {
+            let judged = entries.into_iter().map(|entry| {
                 let origin = format!("{queue} {}", entry.ticket);
-                (entry.ticket, ReadEntry::new(origin, entry.bytes, key, now_ms))
+                (entry.ticket, judge.judge(&origin, &entry.bytes, now_ms))
             });
-            (last, read.collect::<Vec<_>>())
+            (last, judged.collect::<Vec<_>>())
         });
         let end = read.as_ref().map_or(true, |(_, entries)| span.until_empty && entries.is_empty());
         // The receiver goes away when writing failed: then nothing more is to be read.

@@ -16,7 +16,7 @@ use url::Url;
 use crate::slug::Slug;
 
 use super::batch::{Group, add_votes, groups};
-use super::mysql_batch::{is_deadlock, write};
+use super::mysql_batch::{PACKET_MIN, is_deadlock, write};
 use super::record::{Advance, Batch, Choice, DeadLetter, Folded, Identity, Poll, QueueHead, Row, Tally};
 use super::url::without_password;
 use super::{Cause, Error, Store};
@@ -42,13 +42,15 @@ pub(super) struct MysqlStore {
     name: String,
     opts: Opts,
     connection: Option<Conn>,
+    /// Whether the server takes arrays of rows, once it has been asked.
+    bulk: Option<bool>,
 }
 
 impl MysqlStore {
     pub(super) fn open(url: &Url, patience: Duration) -> Result<MysqlStore, Error> {
         let name = without_password(url);
         let opts = options(url, patience).map_err(|error| Error::new(&name, "reading its URL", error))?;
-        let mut store = MysqlStore { name, opts, connection: None };
+        let mut store = MysqlStore { name, opts, connection: None, bulk: None };
         store.run("bringing its tables up to date", migrate)?;
         Ok(store)
     }
@@ -199,15 +201,23 @@ impl Store for MysqlStore {
     fn fold(&mut self, mut batch: Batch, advance: Option<Advance<'_>>) -> Result<Folded, Error> {
         let found = batch.rows.len() as u64;
         let groups: Vec<Group> = groups(std::mem::take(&mut batch.rows));
+        let mut bulk = self.bulk;
         let outcome = self.run("writing ballots", |connection| {
+            // Not worth asking for a single vote.
+            if bulk.is_none() && found > 1 {
+                let server: Option<(String, u64)> = connection.query_first("SELECT VERSION(), @@max_allowed_packet")?;
+                let able = |(version, packet): (String, u64)| version.contains("MariaDB") && packet >= PACKET_MIN;
+                bulk = Some(server.is_some_and(able));
+            }
             let mut attempt = 1;
             loop {
-                match write(connection, &groups, &batch, advance) {
+                match write(connection, &groups, &batch, advance, bulk == Some(true)) {
                     Err(error) if is_deadlock(&error) && attempt < DEADLOCK_ATTEMPTS => attempt += 1,
                     other => return other,
                 }
             }
         })?;
+        self.bulk = bulk;
         match (outcome, advance) {
             (Some(counted), _) => Ok(Folded { counted, duplicates: found - counted }),
             (None, advance) => {
