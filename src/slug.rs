@@ -4,14 +4,15 @@
 //! refuses rather than repairs: a name that was silently changed is a name that nobody finds again.
 
 use std::fmt;
+use std::sync::Arc;
 
 /// The longest slug, in bytes.
 pub const SLUG_MAX_LEN: usize = 64;
 
-/// A name of 1 to 64 bytes out of `a-z`, `0-9` and `-`.
+/// A name of 1 to 64 bytes out of `a-z`, `0-9` and `-`. Cheap to clone.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct Slug(Box<str>);
+pub struct Slug(Arc<str>);
 
 /// Why a text is no [`Slug`]; its message shows the text, shortened and escaped.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -74,7 +75,7 @@ impl TryFrom<String> for Slug {
 
 impl From<Slug> for String {
     fn from(slug: Slug) -> String {
-        slug.0.into()
+        slug.0.to_string()
     }
 }
 

@@ -5,6 +5,7 @@
 //! person's.
 
 use std::fmt;
+use std::sync::Arc;
 
 use crate::slug::{Slug, shown};
 pub use crate::store::{Choice, Identity, Poll};
@@ -71,7 +72,7 @@ pub struct Ballot {
     /// The poll's name.
     pub poll: Slug,
     /// The choices' names.
-    pub picks: Vec<Slug>,
+    pub picks: Arc<[Slug]>,
     /// Whose it is.
     pub identity: Identity,
     /// When it was cast, in milliseconds of Unix time.
@@ -117,10 +118,19 @@ impl IdentityKey {
 }
 
 impl Identity {
-    /// A new identity for a vote whose voter has no name: a UUIDv7, so that identities made one after the
-    /// other are stored one after the other.
-    pub fn anonymous() -> Identity {
-        Identity(uuid::Uuid::now_v7().into_bytes())
+    /// A new identity for a vote whose voter has no name: a UUIDv7 with 74 random bits, so that identities made
+    /// one after the other are stored near each other.
+    pub fn anonymous(now_ms: i64) -> Identity {
+        let random: [u8; 10] = rand::random();
+        let uuid = uuid::Builder::from_unix_timestamp_millis(now_ms.unsigned_abs(), &random).into_uuid();
+        Identity(uuid.into_bytes())
+    }
+
+    /// The identity after this one. Votes cast together take one random identity and count on from it: the random
+    /// bits make a meeting with another such run as unlikely as one of any two identities, and counting costs
+    /// nothing.
+    pub fn next(self) -> Identity {
+        Identity(u128::from_be_bytes(self.0).wrapping_add(1).to_be_bytes())
     }
 
     /// The first 16 bytes of a hash.

@@ -50,17 +50,18 @@ pub struct Definitions {
 }
 
 impl Definitions {
-    /// The definition of a poll: as read in the last second, else from the first server that answers, in the rank
+    /// The definition of a poll: as read in the second before `now`, else from the first server that answers, in the rank
     /// of `identity`, else from the database. What failed on the way is added to `failures`.
     pub fn get(
         &mut self,
         slug: &Slug,
+        now: Instant,
         identity: Identity,
         servers: &mut Servers,
         database: &mut Database,
         failures: &mut Vec<String>,
     ) -> &Known {
-        let stale = self.read.get(slug).is_none_or(|(at, _)| at.elapsed() > FRESH);
+        let stale = self.read.get(slug).is_none_or(|(at, _)| now.saturating_duration_since(*at) > FRESH);
         if stale {
             let known = look_up(slug, &servers.ranked(identity), servers, database, failures);
             self.read.insert(slug.clone(), (Instant::now(), known));

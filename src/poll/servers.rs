@@ -17,6 +17,9 @@ use super::ballot::Identity;
 /// either, so that no vote pays twice for one server.
 const REST: Duration = Duration::from_secs(5);
 
+/// How long after its last answer a connection is taken to be alive.
+const ALIVE: Duration = Duration::from_millis(100);
+
 /// The servers, in the order of the configuration.
 pub struct Servers {
     keys: Keys,
@@ -27,6 +30,7 @@ pub struct Servers {
 struct Server {
     address: Address,
     connection: Option<Connection>,
+    answered: Option<Instant>,
     resting: Option<(Instant, String)>,
 }
 
@@ -34,7 +38,8 @@ impl Servers {
     /// The servers at `addresses`, each allowed `timeout` for all that one attempt asks of it. Nothing is
     /// opened yet.
     pub fn new(addresses: &[Address], keys: Keys, timeout: Duration) -> Servers {
-        let server = |address: &Address| Server { address: address.clone(), connection: None, resting: None };
+        let server =
+            |address: &Address| Server { address: address.clone(), connection: None, answered: None, resting: None };
         Servers { keys, timeout, all: addresses.iter().map(server).collect() }
     }
 
@@ -94,6 +99,7 @@ impl Servers {
         let done = server.connect(*timeout, deadline).and_then(|mut connection| {
             let done = work(&mut connection, keys)?;
             server.connection = Some(connection);
+            server.answered = Some(Instant::now());
             Ok(done)
         });
         if let Err(error) = &done {
@@ -109,8 +115,9 @@ impl Server {
         if let Some(mut kept) = self.connection.take() {
             kept.set_deadline(Some(deadline));
             // A kept connection may have died since. Finding out before anything is asked is what allows a
-            // second try; afterwards the outcome would be unknown.
-            if kept.is_alive() {
+            // second try; afterwards the outcome would be unknown. One that answered just now is not asked: a
+            // voter pays for every round trip.
+            if self.answered.is_some_and(|at| at.elapsed() < ALIVE) || kept.is_alive() {
                 return Ok(kept);
             }
         }

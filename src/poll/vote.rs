@@ -15,7 +15,8 @@
 //! flush decides.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use crate::queue::{self, Claim, Connection, Keys, Lock};
 use crate::slug::Slug;
@@ -48,7 +49,7 @@ pub struct Vote {
     /// The poll.
     pub poll: Slug,
     /// The choices.
-    pub picks: Vec<Slug>,
+    pub picks: Arc<[Slug]>,
     /// The voter, if named.
     pub voter: Option<Voter>,
 }
@@ -59,7 +60,7 @@ pub enum Outcome {
     /// It is acknowledged and will be counted.
     Taken(Place, Identity),
     /// It is not counted, and this is why.
-    Refused(Refusal),
+    Refused(Box<Refusal>),
     /// No way in was left, and it is not acknowledged. A queue may hold it all the same: casting it again is safe
     /// for a named voter, and may count an anonymous vote twice.
     NotTaken,
@@ -103,7 +104,43 @@ struct Pending {
     /// Its voter has a name, and so a mark.
     named: bool,
     copies: usize,
-    refused: Option<Refusal>,
+    /// Boxed, because votes are moved about and few are refused.
+    refused: Option<Box<Refusal>>,
+}
+
+/// What votes cast together share.
+struct Moment {
+    now: Instant,
+    at_ms: i64,
+    identity: Identity,
+    /// Polls and picks that have passed already: a batch has many votes of few kinds.
+    checked: Vec<(Slug, Arc<[Slug]>)>,
+}
+
+/// How many kinds of votes are looked through before a vote is simply checked again.
+const KINDS_MAX: usize = 16;
+
+impl Moment {
+    fn new() -> Moment {
+        let at_ms = super::now_ms();
+        Moment { now: Instant::now(), at_ms, identity: Identity::anonymous(at_ms), checked: Vec::new() }
+    }
+
+    fn next_identity(&mut self) -> Identity {
+        let next = self.identity.next();
+        std::mem::replace(&mut self.identity, next)
+    }
+
+    fn passed(&mut self, ballot: &Ballot) {
+        if self.checked.len() < KINDS_MAX {
+            self.checked.push((ballot.poll.clone(), ballot.picks.clone()));
+        }
+    }
+
+    fn has_checked(&self, ballot: &Ballot) -> bool {
+        let same = |(poll, picks): &(Slug, Arc<[Slug]>)| Arc::ptr_eq(picks, &ballot.picks) && *poll == ballot.poll;
+        self.checked.iter().any(same)
+    }
 }
 
 impl Booth {
@@ -119,10 +156,11 @@ impl Booth {
         let mut outcomes: Vec<Option<Outcome>> = Vec::new();
         outcomes.resize(votes.len(), None);
         let mut pending = Vec::with_capacity(votes.len());
+        let mut moment = Moment::new();
         for (index, vote) in votes.into_iter().enumerate() {
-            match self.check(vote, index, &mut deposit.failures) {
+            match self.check(vote, index, &mut moment, &mut deposit.failures) {
                 Ok(one) => pending.push(one),
-                Err(refusal) => outcomes[index] = Some(Outcome::Refused(refusal)),
+                Err(refusal) => outcomes[index] = Some(Outcome::Refused(Box::new(refusal))),
             }
         }
         let (mut taken, left) = self.enqueue(pending, &mut deposit);
@@ -137,17 +175,27 @@ impl Booth {
         deposit
     }
 
-    fn check(&mut self, vote: Vote, index: usize, failures: &mut Vec<String>) -> Result<Pending, Refusal> {
+    fn check(
+        &mut self,
+        vote: Vote,
+        index: usize,
+        moment: &mut Moment,
+        failures: &mut Vec<String>,
+    ) -> Result<Pending, Refusal> {
         let identity = match &vote.voter {
             Some(voter) => self.key.named(&vote.poll, voter),
-            None => Identity::anonymous(),
+            None => moment.next_identity(),
         };
         let named = vote.voter.is_some();
-        let ballot = Ballot { poll: vote.poll, picks: vote.picks, identity, at_ms: super::now_ms() };
-        match self.definitions.get(&ballot.poll, identity, &mut self.servers, &mut self.database, failures) {
-            Known::Poll(poll) => row_of(poll, &ballot).map(|_| ())?,
-            Known::Unknown => return Err(Refusal::UnknownPoll(ballot.poll)),
-            Known::CannotTell => {}
+        let ballot = Ballot { poll: vote.poll, picks: vote.picks, identity, at_ms: moment.at_ms };
+        if !moment.has_checked(&ballot) {
+            let Booth { servers, database, definitions, .. } = self;
+            match definitions.get(&ballot.poll, moment.now, identity, servers, database, failures) {
+                Known::Poll(poll) => row_of(poll, &ballot).map(|_| ())?,
+                Known::Unknown => return Err(Refusal::UnknownPoll(ballot.poll)),
+                Known::CannotTell => {}
+            }
+            moment.passed(&ballot);
         }
         Ok(Pending { index, ballot, named, copies: 0, refused: None })
     }
@@ -224,10 +272,10 @@ impl Booth {
                 polls.insert(one.ballot.poll.clone(), poll);
             }
             match polls.get(&one.ballot.poll).and_then(Option::as_ref) {
-                None => one.refused = Some(Refusal::UnknownPoll(one.ballot.poll.clone())),
+                None => one.refused = Some(Box::new(Refusal::UnknownPoll(one.ballot.poll.clone()))),
                 Some(poll) => match row_of(poll, &one.ballot) {
                     Ok(row) => rows.push(row),
-                    Err(refusal) => one.refused = Some(refusal),
+                    Err(refusal) => one.refused = Some(Box::new(refusal)),
                 },
             }
         }
@@ -236,7 +284,7 @@ impl Booth {
         match pending {
             // In bulk the database tells only how many it had already.
             [one] if one.named && one.refused.is_none() && folded.duplicates == 1 => {
-                one.refused = Some(Refusal::AlreadyVoted(one.ballot.poll.clone()));
+                one.refused = Some(Box::new(Refusal::AlreadyVoted(one.ballot.poll.clone())));
             }
             _ => deposit.duplicates += folded.duplicates,
         }
@@ -275,24 +323,28 @@ fn enqueue_on(
     }
     claim_marks(connection, keys, ballots)?;
     let mut open: Vec<&mut Pending> = ballots.iter_mut().filter(|one| one.refused.is_none()).collect();
-    while !open.is_empty() {
-        let mut entry = String::new();
-        let mut count = 0;
-        while count < open.len() && entry.len() < ENTRY_MAX_LEN {
-            write_line(&mut entry, &open[count].ballot);
-            count += 1;
+    let mut entries: Vec<String> = Vec::new();
+    for one in &open {
+        match entries.last_mut().filter(|entry| entry.len() < ENTRY_MAX_LEN) {
+            Some(entry) => write_line(entry, &one.ballot),
+            None => {
+                let mut entry = String::new();
+                write_line(&mut entry, &one.ballot);
+                entries.push(entry);
+            }
         }
-        let lock = if locked { Some(Lock::acquire(connection, keys)?) } else { None };
-        queue::enqueue(connection, keys, entry.as_bytes(), &mut |_| {})?;
-        if let Some(lock) = lock {
-            lock.release(connection, keys)?;
-        }
-        let entered: Vec<_> = open.drain(..count).collect();
-        let marks: Vec<_> = entered.iter().filter_map(|one| mark_of(keys, one)).collect();
-        entered.into_iter().for_each(|one| one.copies += 1);
-        queue::confirm(connection, &marks)?;
     }
-    Ok(())
+    if open.is_empty() {
+        return Ok(());
+    }
+    let lock = if locked { Some(Lock::acquire(connection, keys)?) } else { None };
+    queue::enqueue(connection, keys, &entries, &mut |_| {})?;
+    open.iter_mut().for_each(|one| one.copies += 1);
+    if let Some(lock) = lock {
+        lock.release(connection, keys)?;
+    }
+    let marks: Vec<_> = open.iter().filter_map(|one| mark_of(keys, one)).collect();
+    queue::confirm(connection, &marks)
 }
 
 /// A mark is claimed on the first server that can; on a further one it would only find itself.
@@ -303,8 +355,8 @@ fn claim_marks(connection: &mut Connection, keys: &Keys, ballots: &mut [Pending]
         let poll = one.ballot.poll.clone();
         one.refused = match claim {
             Claim::Made => None,
-            Claim::Pending => Some(Refusal::UnderWay(poll)),
-            Claim::Taken => Some(Refusal::AlreadyVoted(poll)),
+            Claim::Pending => Some(Box::new(Refusal::UnderWay(poll))),
+            Claim::Taken => Some(Box::new(Refusal::AlreadyVoted(poll))),
         };
     }
     Ok(())

@@ -13,7 +13,6 @@
 //! It refuses what it cannot read whole: such a line becomes a dead letter with the reason given here.
 
 use std::borrow::Cow;
-use std::fmt::Write as _;
 
 use serde::Deserialize;
 
@@ -56,8 +55,9 @@ pub fn write_line(entry: &mut String, ballot: &Ballot) {
     let mut hex = [0; 32];
     // The number formatting of the standard library is what a batch would spend most of its time in.
     entry.push_str(uuid::Uuid::from_bytes(ballot.identity.0).simple().encode_lower(&mut hex));
-    // Writing to a String cannot fail.
-    let _ = writeln!(entry, "\",\"at\":{}}}", ballot.at_ms);
+    entry.push_str("\",\"at\":");
+    entry.push_str(itoa::Buffer::new().format(ballot.at_ms));
+    entry.push_str("}\n");
 }
 
 /// The lines of an entry that are not blank, with their numbers from 0.
@@ -90,7 +90,7 @@ mod tests {
         let slug = |text| Slug::new(text).unwrap();
         let identity = Identity::from_hex("000102030405060708090a0b0c0d0eff").unwrap();
         let ballot =
-            Ballot { poll: slug("now"), picks: vec![slug("yes"), slug("no")], identity, at_ms: 1_763_870_000_123 };
+            Ballot { poll: slug("now"), picks: [slug("yes"), slug("no")].into(), identity, at_ms: 1_763_870_000_123 };
         let mut entry = String::new();
         write_line(&mut entry, &ballot);
         let want = r#"{"poll":"now","picks":["yes","no"],"id":"000102030405060708090a0b0c0d0eff","at":1763870000123}"#;

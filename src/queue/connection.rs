@@ -246,9 +246,9 @@ pub(super) fn get(key: &str) -> MetaCommand {
     MetaCommand::new(MetaOp::Get, key).flag("v")
 }
 
-/// `ma`: add one and return the new value; a missing counter stays missing.
-pub(super) fn increment(key: &str) -> MetaCommand {
-    MetaCommand::new(MetaOp::Arithmetic, key).flag("v")
+/// `ma`: add `delta` and return the new value; a missing counter stays missing.
+pub(super) fn increment(key: &str, delta: u64) -> MetaCommand {
+    MetaCommand::new(MetaOp::Arithmetic, key).flag("v").flag(format!("D{delta}"))
 }
 
 /// `ms`.

@@ -46,7 +46,7 @@ impl Lock {
         let key = keys.lock();
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let response = connection.exchange(&[increment(&key)], &key)?;
+            let response = connection.exchange(&[increment(&key, 1)], &key)?;
             match response.first().map(|answer| connection.incremented(&key, answer)).transpose()?.flatten() {
                 Some(1) => return Ok(Lock { acquired: Acquired::InTurn }),
                 Some(_) if Instant::now() >= deadline => return Ok(Lock { acquired: Acquired::TakenOver }),

@@ -20,44 +20,57 @@ const TICKET_LIFE: Duration = Duration::from_secs(5);
 /// two steps.
 const ATTEMPTS: u32 = 32;
 
-/// Appends `entry` to the queue and returns its ticket once the server has acknowledged it. `between` is called
-/// between the two steps.
+/// Appends entries to the queue and returns once the server has acknowledged every one. All of them together take
+/// two round trips, one for the tickets and one for the slots. `between` is called between the two.
 ///
 /// # Errors
-/// [`Error::Starved`] after too many closed slots. Any other [`Error`] leaves the outcome unknown: the entry
-/// may or may not be in the queue.
+/// [`Error::Starved`] after too many closed slots. Any other [`Error`] leaves the outcome unknown: each entry may
+/// or may not be in the queue.
 pub fn enqueue(
     connection: &mut Connection,
     keys: &Keys,
-    entry: &[u8],
+    entries: &[impl AsRef<[u8]>],
     between: &mut dyn FnMut(Ticket),
-) -> Result<Ticket, Error> {
+) -> Result<(), Error> {
+    let mut open: Vec<&[u8]> = entries.iter().map(AsRef::as_ref).collect();
     for _ in 0..ATTEMPTS {
+        let Some(further) = (open.len() as u64).checked_sub(1) else { return Ok(()) };
         let taken = Instant::now();
-        let ticket = take_ticket(connection, keys)?;
-        between(ticket);
+        let last = take_tickets(connection, keys, further + 1)?;
+        between(last);
         if taken.elapsed() > TICKET_LIFE {
             continue;
         }
-        let key = keys.slot(ticket);
-        let answers = connection.exchange(&[add(&key, entry, Lifetime::Forever)], &key)?;
-        if answers.first().map(|answer| connection.added(&key, answer)).transpose()? == Some(true) {
-            tracing::trace!("memcached {}: {} bytes under ticket {ticket}", connection.address(), entry.len());
-            return Ok(ticket);
+        let first = Ticket::from_counter(last.value().saturating_sub(further));
+        let slots: Vec<_> = (0..=further).map(|step| keys.slot(first.plus(step))).collect();
+        let adds: Vec<_> = slots.iter().zip(&open).map(|(key, entry)| add(key, entry, Lifetime::Forever)).collect();
+        let mut closed = Vec::new();
+        for ((answer, key), entry) in connection.exchange(&adds, &slots[0])?.iter().zip(&slots).zip(&open) {
+            if connection.added(key, answer)? {
+                tracing::trace!("memcached {}: {} bytes as {key}", connection.address(), entry.len());
+            } else {
+                tracing::trace!("memcached {}: {key} was closed, taking another ticket", connection.address());
+                closed.push(*entry);
+            }
         }
-        tracing::trace!("memcached {}: ticket {ticket} was closed, taking another", connection.address());
+        open = closed;
     }
-    Err(Error::Starved { server: connection.address().clone(), attempts: ATTEMPTS })
+    if open.is_empty() { Ok(()) } else { Err(starved(connection)) }
 }
 
-fn take_ticket(connection: &mut Connection, keys: &Keys) -> Result<Ticket, Error> {
+/// Takes so many tickets in a row and returns the last of them.
+fn take_tickets(connection: &mut Connection, keys: &Keys, count: u64) -> Result<Ticket, Error> {
     let key = keys.curr();
     for _ in 0..ATTEMPTS {
-        let answers = connection.exchange(&[increment(&key)], &key)?;
+        let answers = connection.exchange(&[increment(&key, count)], &key)?;
         match answers.first().map(|answer| connection.incremented(&key, answer)).transpose()?.flatten() {
             Some(value) => return Ok(Ticket::from_counter(value)),
             None => ensure_queue(connection, keys)?,
         }
     }
-    Err(Error::Starved { server: connection.address().clone(), attempts: ATTEMPTS })
+    Err(starved(connection))
+}
+
+fn starved(connection: &Connection) -> Error {
+    Error::Starved { server: connection.address().clone(), attempts: ATTEMPTS }
 }

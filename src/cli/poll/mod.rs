@@ -7,6 +7,7 @@ use super::output::Output;
 use super::settings::SettingsArgs;
 
 mod batch;
+mod batch_line;
 mod create;
 mod export;
 mod flush;

@@ -74,11 +74,11 @@ impl Args {
         let poll = self.poll.ok_or_else(|| Usage("no poll is named".into()))?;
         let voter = self.voter.as_deref().map(Voter::new).transpose()?;
         let copies = settings.copies;
-        let vote = Vote { poll: poll.clone(), picks: self.choices, voter };
+        let vote = Vote { poll: poll.clone(), picks: self.choices.into(), voter };
         let deposit = settings.booth(self.locked).cast(vec![vote]);
         for outcome in deposit.outcomes {
             match outcome {
-                Outcome::Refused(refusal) => return Err(refusal.into()),
+                Outcome::Refused(refusal) => return Err((*refusal).into()),
                 Outcome::NotTaken => anyhow::bail!("the vote was NOT taken: {}", deposit.failures.join("; ")),
                 Outcome::Taken(place, identity) => {
                     tell_of_failures(place, &deposit.failures, deposit.short_of_copies, copies, out);
