@@ -135,7 +135,7 @@ mod tests {
         assert_eq!((docket.ballots(), docket.rows.len(), docket.refused(), docket.dead_letters()), (5, 1, 1, 3));
         let letters = docket.into_batch().dead_letters;
         assert_eq!(letters[0].bytes, b"rubbish");
-        assert!(letters[1].reason.contains("no poll other"), "{}", letters[1].reason);
+        assert!(letters[1].reason.contains("no poll \"other\""), "{}", letters[1].reason);
     }
 
     #[test]

@@ -120,6 +120,9 @@ fn scripts_and_weir_write_all_the_while_weir_flushes_and_every_message_counts_on
     const MESSAGES: usize = 50;
     let memcached = Memcached::start();
     let site = site(&memcached);
+    // The first script of all sets the counter to 0 once. Two that do so at one moment overwrite each other's first
+    // messages, with or without weir: that is the notes' own, so it is kept out of this.
+    put(&mut memcached.talk(), &message("first"));
     let writing = AtomicBool::new(true);
     std::thread::scope(|scope| {
         let scripts: Vec<_> = (0..SCRIPTS)
@@ -141,7 +144,7 @@ fn scripts_and_weir_write_all_the_while_weir_flushes_and_every_message_counts_on
         flusher.join().unwrap();
     });
     site.ok(&["poll", "flush"]);
-    assert_eq!(site.counted("now").len(), SCRIPTS * MESSAGES + 20);
+    assert_eq!(site.counted("now").len(), 1 + SCRIPTS * MESSAGES + 20);
     assert_eq!(site.json(&["poll", "verify"])["ok"], json!(true));
     assert_eq!(site.json(&["poll", "status"])["servers"][0]["depth"], json!(0));
 }
