@@ -66,6 +66,7 @@ impl Memcached {
     /// A plain connection, for what a script of the old days would say.
     pub(crate) fn talk(&self) -> Talk {
         let stream = TcpStream::connect(self.address()).unwrap();
+        stream.set_nodelay(true).unwrap();
         Talk { reader: BufReader::new(stream.try_clone().unwrap()), stream }
     }
 }
@@ -83,6 +84,11 @@ pub(crate) struct Talk {
 }
 
 impl Talk {
+    /// In one write: a command in pieces would wait for the other side's delayed acknowledgement.
+    fn say(&mut self, command: &str) {
+        self.stream.write_all(command.as_bytes()).unwrap();
+    }
+
     fn line(&mut self) -> String {
         let mut line = String::new();
         self.reader.read_line(&mut line).unwrap();
@@ -91,31 +97,31 @@ impl Talk {
 
     /// `incr`: the new value, or nothing for a missing key.
     pub(crate) fn incr(&mut self, key: &str) -> Option<u64> {
-        write!(self.stream, "incr {key} 1\r\n").unwrap();
+        self.say(&format!("incr {key} 1\r\n"));
         self.line().parse().ok()
     }
 
     /// `set`.
     pub(crate) fn set(&mut self, key: &str, value: &str) {
-        write!(self.stream, "set {key} 0 0 {}\r\n{value}\r\n", value.len()).unwrap();
+        self.say(&format!("set {key} 0 0 {}\r\n{value}\r\n", value.len()));
         assert_eq!(self.line(), "STORED");
     }
 
     /// Seconds until a key lapses, or nothing for a missing key.
     pub(crate) fn ttl(&mut self, key: &str) -> Option<u64> {
-        write!(self.stream, "mg {key} t\r\n").unwrap();
+        self.say(&format!("mg {key} t\r\n"));
         self.line().strip_prefix("HD t")?.parse().ok()
     }
 
     /// `delete`.
     pub(crate) fn delete(&mut self, key: &str) {
-        write!(self.stream, "delete {key}\r\n").unwrap();
+        self.say(&format!("delete {key}\r\n"));
         self.line();
     }
 
     /// `get`: the value, or nothing.
     pub(crate) fn get(&mut self, key: &str) -> Option<String> {
-        write!(self.stream, "get {key}\r\n").unwrap();
+        self.say(&format!("get {key}\r\n"));
         let header = self.line();
         if header == "END" {
             return None;
