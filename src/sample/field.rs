@@ -46,11 +46,13 @@ impl Field {
 /// Field `number`, from 1, of a line with its terminator; `None` when the line has fewer.
 pub fn field_of(line: &[u8], number: usize, separator: u8) -> Option<&[u8]> {
     let line = line.split_last().map_or(line, |(_, line)| line);
-    let mut rest = line.strip_suffix(b"\r").unwrap_or(line);
-    for _ in 1..number {
-        rest = &rest[memchr::memchr(separator, rest)? + 1..];
-    }
-    Some(memchr::memchr(separator, rest).map_or(rest, |end| &rest[..end]))
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    let mut separators = memchr::memchr_iter(separator, line);
+    let start = match number {
+        ..=1 => 0,
+        _ => separators.nth(number - 2)? + 1,
+    };
+    Some(&line[start..separators.next().unwrap_or(line.len())])
 }
 
 #[cfg(test)]

@@ -56,6 +56,12 @@ impl Key {
         Key(number.abs().to_bits())
     }
 
+    /// The number that [`Key::of_positive`] was given; infinite for a key that no number has.
+    pub fn to_positive(self) -> f64 {
+        let number = f64::from_bits(self.0);
+        if number >= 0.0 { number } else { f64::INFINITY }
+    }
+
     /// The key as a number, for files.
     pub const fn to_bits(self) -> u64 {
         self.0
@@ -180,6 +186,8 @@ mod tests {
 
     #[test]
     fn keys_of_numbers_compare_as_the_numbers() {
+        assert_eq!(Key::of_positive(0.25).to_positive(), 0.25);
+        assert_eq!(Key::LARGEST.to_positive(), f64::INFINITY);
         let numbers = [0.0, 1e-300, 0.5, 1.0, 1.5, 1e300, f64::INFINITY];
         assert!(numbers.windows(2).all(|pair| Key::of_positive(pair[0]) < Key::of_positive(pair[1])));
     }

@@ -33,38 +33,31 @@ pub struct Fields<F> {
 pub struct Groups {
     count: u64,
     by: HashMap<Box<[u8]>, Reservoir<Box<[u8]>>>,
+    /// The lines of the empty value; without groups all have it, and nothing is looked up.
+    empty: Reservoir<Box<[u8]>>,
 }
 
 impl Groups {
     /// No line yet, `count` lines for each value.
     pub fn new(count: u64) -> Groups {
-        Groups { count, by: HashMap::new() }
+        Groups { count, by: HashMap::new(), empty: Reservoir::new(count) }
     }
 
-    /// Takes the line if its key is small enough in its group.
-    pub fn offer(&mut self, group: &[u8], key: Key, position: u64, line: &[u8]) {
-        let reservoir = match self.by.get_mut(group) {
-            Some(reservoir) => reservoir,
-            None => self.by.entry(group.into()).or_insert_with(|| Reservoir::new(self.count)),
-        };
-        if reservoir.wants(key) {
-            reservoir.offer(key, position, line.into());
+    /// Shows the lines kept for a value.
+    #[inline]
+    pub fn with(&mut self, value: &[u8], show: impl FnOnce(&mut Reservoir<Box<[u8]>>)) {
+        if value.is_empty() {
+            return show(&mut self.empty);
         }
-    }
-
-    /// How many values there are.
-    pub fn len(&self) -> usize {
-        self.by.len()
-    }
-
-    /// Whether no line was offered.
-    pub fn is_empty(&self) -> bool {
-        self.by.is_empty()
+        match self.by.get_mut(value) {
+            Some(kept) => show(kept),
+            None => show(self.by.entry(value.into()).or_insert_with(|| Reservoir::new(self.count))),
+        }
     }
 
     /// What all groups kept, in input order.
     pub fn into_entries(self) -> Vec<Entry<Box<[u8]>>> {
-        let mut entries: Vec<_> = self.by.into_values().flat_map(Reservoir::into_entries).collect();
+        let mut entries: Vec<_> = self.by.into_values().chain([self.empty]).flat_map(Reservoir::into_entries).collect();
         entries.sort_unstable_by_key(|entry| entry.position);
         entries
     }
@@ -125,14 +118,18 @@ impl Lines for Keyed {
         let Chosen { fields, groups, lines, .. } = &mut self.chosen;
         *lines += 1;
         let separator = fields.separator;
-        let key = match fields.weight {
-            Some(number) => weighted_key(weight_of(&line, number, separator)?, &mut self.random),
-            None => Some(Key::draw(&mut self.random)),
-        };
-        let group = fields.by.and_then(|number| field_of(line.bytes, number, separator)).unwrap_or_default();
-        if let Some(key) = key {
-            groups.offer(group, key, line.ordinal, line.bytes);
-        }
+        let value = fields.by.and_then(|number| field_of(line.bytes, number, separator)).unwrap_or_default();
+        let weight = fields.weight.map(|number| weight_of(&line, number, separator)).transpose()?;
+        let random = &mut self.random;
+        groups.with(value, |kept| {
+            let key = match weight {
+                Some(weight) => weighted_key(weight, kept.limit(), random),
+                None => Some(Key::draw(random)),
+            };
+            if let Some(key) = key.filter(|key| kept.wants(*key)) {
+                kept.offer(key, line.ordinal, line.bytes.into());
+            }
+        });
         Ok(())
     }
 

@@ -86,17 +86,44 @@ impl Random {
         }
     }
 
-    /// An exponential number of mean 1: minus the natural logarithm of a uniform number in (0, 1].
-    pub fn exponential(&mut self) -> f64 {
+    /// An exponential number of mean 1, minus the natural logarithm of a uniform number in (0, 1]; `None` if it is
+    /// certainly greater than `most`, which is found out sooner.
+    #[inline]
+    pub fn exponential(&mut self, most: f64) -> Option<f64> {
         // The number is 2^-halvings times a fraction in (1/2, 1], so small ones keep all 53 bits.
-        let mut halvings = 0u32;
-        while halvings < 1000 && self.bits() & 1 == 0 {
-            halvings += 1;
+        let mut halvings = 0;
+        loop {
+            let bits = self.bits();
+            halvings += bits.trailing_zeros();
+            if bits != 0 || halvings > 1000 {
+                break;
+            }
         }
-        let fraction = 1.0 - (self.bits() >> 11) as f64 / (1u64 << 54) as f64;
-        f64::from(halvings) * std::f64::consts::LN_2 - ln_of_half_to_one(fraction)
+        let short_of_one = (self.bits() >> 11) as f64 / (1u64 << 54) as f64;
+        let halved = f64::from(halvings) * std::f64::consts::LN_2;
+        // -ln(1 - x) is at least x; the factor is wider than all rounding.
+        if (halved + short_of_one) * (1.0 - 1e-12) > most {
+            return None;
+        }
+        Some(halved - ln_of_half_to_one(1.0 - short_of_one))
     }
 }
+
+/// 1, 1/3, 1/5, ... from the last to the first.
+const ODD_INVERSES: [f64; 12] = [
+    1.0 / 23.0,
+    1.0 / 21.0,
+    1.0 / 19.0,
+    1.0 / 17.0,
+    1.0 / 15.0,
+    1.0 / 13.0,
+    1.0 / 11.0,
+    1.0 / 9.0,
+    1.0 / 7.0,
+    1.0 / 5.0,
+    1.0 / 3.0,
+    1.0,
+];
 
 /// The natural logarithm on [1/2, 1], to about 1e-16, by `ln x = 2 artanh((x - 1) / (x + 1))`: additions,
 /// multiplications and divisions only, which IEEE 754 defines to the bit.
@@ -104,13 +131,7 @@ fn ln_of_half_to_one(x: f64) -> f64 {
     let (x, shift) = if x < std::f64::consts::FRAC_1_SQRT_2 { (x * 2.0, -std::f64::consts::LN_2) } else { (x, 0.0) };
     let t = (x - 1.0) / (x + 1.0);
     let square = t * t;
-    let mut sum = 0.0;
-    let mut odd = 23.0;
-    while odd >= 1.0 {
-        sum = sum * square + 1.0 / odd;
-        odd -= 2.0;
-    }
-    2.0 * t * sum + shift
+    2.0 * t * ODD_INVERSES.iter().fold(0.0, |sum, inverse| sum * square + inverse) + shift
 }
 
 #[cfg(test)]
@@ -126,7 +147,7 @@ mod tests {
             Random::new(Seed(1), Use::Line, 0).bits(),
             random.below(1000),
             u64::from(random.heads(1000)),
-            random.exponential().to_bits(),
+            random.exponential(f64::INFINITY).map_or(0, f64::to_bits),
         ];
         let never_changed =
             [17647020130166969115, 4290724807644446302, 7693233401773866243, 428, 499, 4603721489292759164];
@@ -163,9 +184,22 @@ mod tests {
     }
 
     #[test]
+    fn a_limit_changes_no_exponential_number() {
+        for most in [0.0, 1e-3, 0.5, 0.7, 2.0] {
+            let mut limited = Random::new(Seed(5), Use::Line, 0);
+            let mut free = Random::new(Seed(5), Use::Line, 0);
+            for _ in 0..20_000 {
+                let number = free.exponential(f64::INFINITY).unwrap();
+                assert_eq!(limited.exponential(most).unwrap_or(number), number);
+                assert!(number > most || number == 0.0 || most > 0.0);
+            }
+        }
+    }
+
+    #[test]
     fn an_exponential_number_has_mean_and_variance_1() {
         let mut random = Random::new(Seed(4), Use::Line, 0);
-        let draws: Vec<f64> = (0..100_000).map(|_| random.exponential()).collect();
+        let draws: Vec<f64> = (0..100_000).filter_map(|_| random.exponential(f64::INFINITY)).collect();
         let mean = draws.iter().sum::<f64>() / 1e5;
         let variance = draws.iter().map(|x| (x - mean) * (x - mean)).sum::<f64>() / 1e5;
         assert!((mean - 1.0).abs() < 0.015 && (variance - 1.0).abs() < 0.05, "{mean} {variance}");

@@ -211,7 +211,8 @@ fn choose(entries: Vec<Entry<Box<[u8]>>>, fields: &Fields<usize>, count: u64) ->
     if let Some(by) = fields.by {
         let mut groups = Groups::new(count);
         for (Entry { key, item, .. }, position) in numbered {
-            groups.offer(field_of(&item, by, fields.separator).unwrap_or_default(), key, position, &item);
+            let value = field_of(&item, by, fields.separator).unwrap_or_default().to_vec();
+            groups.with(&value, |kept| kept.offer(key, position, item));
         }
         return groups.into_entries();
     }

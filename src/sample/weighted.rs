@@ -25,7 +25,7 @@ pub fn weight_of(line: &Line<'_>, number: usize, separator: u8) -> Result<f64, E
     let Some(text) = field_of(line.bytes, number, separator) else {
         return Err(Error::NoField { name: line.name.to_owned(), line: line.number, field: number });
     };
-    let weight = std::str::from_utf8(text.trim_ascii()).ok().and_then(|text| text.parse::<f64>().ok());
+    let weight = whole_number(text).or_else(|| std::str::from_utf8(text.trim_ascii()).ok()?.parse::<f64>().ok());
     weight.filter(|weight| weight.is_finite() && *weight >= 0.0).ok_or_else(|| Error::BadWeight {
         name: line.name.to_owned(),
         line: line.number,
@@ -33,8 +33,16 @@ pub fn weight_of(line: &Line<'_>, number: usize, separator: u8) -> Result<f64, E
     })
 }
 
-/// The key of a line of that weight, `None` for weight zero. One number is drawn in either case.
-pub fn weighted_key(weight: f64, random: &mut Random) -> Option<Key> {
-    let exponential = random.exponential();
+/// Most weights are whole numbers, which take less than reading any number does; up to 15 digits are exact.
+fn whole_number(text: &[u8]) -> Option<f64> {
+    let digits_only = (1..=15).contains(&text.len()) && text.iter().all(u8::is_ascii_digit);
+    digits_only.then(|| text.iter().fold(0u64, |number, digit| number * 10 + u64::from(digit - b'0')) as f64)
+}
+
+/// The key of a line of that weight; `None` for weight zero, and for a key that is certainly greater than `limit`. Two
+/// random words are drawn in any case, so that neither changes the draws of later lines.
+#[inline]
+pub fn weighted_key(weight: f64, limit: Key, random: &mut Random) -> Option<Key> {
+    let exponential = random.exponential(limit.to_positive() * weight * (1.0 + 1e-12))?;
     (weight > 0.0).then(|| Key::of_positive(exponential / weight))
 }

@@ -1,5 +1,5 @@
 //! What the tests of sampling share: exact tails of the chi-square law, subsets as numbers, lines to sample.
-#![allow(dead_code)]
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
 use std::fs::File;
 use std::io::{self, Read, Write};
