@@ -1,4 +1,5 @@
 //! The tests of uniformity are sharp: samplers with the mistakes that are commonly made do not pass them.
+#![allow(clippy::unwrap_used)]
 
 mod sample_support;
 

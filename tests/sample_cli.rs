@@ -1,4 +1,5 @@
 //! `weir sample` as scripts and operators call it: options, exit codes, signals, and the recipes of the README.
+#![allow(clippy::unwrap_used)]
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -182,17 +183,18 @@ fn live(dir: &Path, arguments: &[&str], fed: &[u8]) -> Child {
     let mut child = weir(dir, arguments).stdin(Stdio::piped()).spawn().unwrap();
     child.stdin.as_mut().unwrap().write_all(fed).unwrap();
     let status = format!("/proc/{}/status", child.id());
-    let started = Instant::now();
-    loop {
-        // SIGUSR1 is signal 10 and SIGINT 2: bits 9 and 1 of the caught signals.
+    // SIGUSR1 is signal 10 and SIGINT 2: bits 9 and 1 of the caught signals.
+    let handlers_stand = || {
         let status = fs::read_to_string(&status).unwrap();
         let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap().trim();
-        if u64::from_str_radix(caught, 16).unwrap() & 0x202 == 0x202 {
-            return child;
-        }
+        u64::from_str_radix(caught, 16).unwrap() & 0x202 == 0x202
+    };
+    let started = Instant::now();
+    while !handlers_stand() {
         assert!(started.elapsed() < LIMIT);
         std::thread::sleep(Duration::from_millis(5));
     }
+    child
 }
 
 #[test]

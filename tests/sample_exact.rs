@@ -1,4 +1,5 @@
 //! The corners: every way gives the same lines as a plain reading of the definition, to the byte.
+#![allow(clippy::unwrap_used)]
 
 mod sample_support;
 

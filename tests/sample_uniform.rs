@@ -1,4 +1,5 @@
 //! Every way to sample has exactly its law: each subset comes as often as it should, over fixed seeds.
+#![allow(clippy::unwrap_used)]
 
 mod sample_support;
 

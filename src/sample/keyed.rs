@@ -11,6 +11,7 @@ use std::collections::HashMap;
 
 use super::error::Error;
 use super::field::{Field, field_of};
+use super::kept::KeptLine;
 use super::key::Key;
 use super::lines::{Line, Lines};
 use super::reservoir::{Entry, Reservoir};
@@ -32,9 +33,9 @@ pub struct Fields<F> {
 #[derive(Debug, Clone)]
 pub struct Groups {
     count: u64,
-    by: HashMap<Box<[u8]>, Reservoir<Box<[u8]>>>,
+    by: HashMap<Box<[u8]>, Reservoir<KeptLine>>,
     /// The lines of the empty value; without groups all have it, and nothing is looked up.
-    empty: Reservoir<Box<[u8]>>,
+    empty: Reservoir<KeptLine>,
 }
 
 impl Groups {
@@ -45,7 +46,7 @@ impl Groups {
 
     /// Shows the lines kept for a value.
     #[inline]
-    pub fn with(&mut self, value: &[u8], show: impl FnOnce(&mut Reservoir<Box<[u8]>>)) {
+    pub fn with(&mut self, value: &[u8], show: impl FnOnce(&mut Reservoir<KeptLine>)) {
         if value.is_empty() {
             return show(&mut self.empty);
         }
@@ -56,7 +57,7 @@ impl Groups {
     }
 
     /// What all groups kept, in input order.
-    pub fn into_entries(self) -> Vec<Entry<Box<[u8]>>> {
+    pub fn into_entries(self) -> Vec<Entry<KeptLine>> {
         let mut entries: Vec<_> = self.by.into_values().chain([self.empty]).flat_map(Reservoir::into_entries).collect();
         entries.sort_unstable_by_key(|entry| entry.position);
         entries

@@ -6,6 +6,7 @@
 use std::io::Write;
 
 use super::error::Error;
+use super::kept::KeptLine;
 use super::keyed::Fields;
 use super::population::Population;
 use super::reservoir::Entry;
@@ -57,7 +58,7 @@ type Piece<'a> = dyn FnMut(bool, &[u8]) -> Result<(), Error> + 'a;
 /// Where the lines are.
 #[derive(Debug)]
 pub(crate) enum Held<'a> {
-    Memory(Vec<Entry<Box<[u8]>>>),
+    Memory(Vec<Entry<KeptLine>>),
     Files(&'a Population, Vec<Entry<Span>>),
 }
 
@@ -159,7 +160,7 @@ impl Sample<'_> {
                 let read = |Entry { key, position, item: span }: Entry<Span>| {
                     let mut line = vec![0; span.len as usize];
                     population.read(span.start, &mut line)?;
-                    Ok(Entry { key, position, item: line.into_boxed_slice() })
+                    Ok(Entry { key, position, item: line.into() })
                 };
                 entries.into_iter().map(read).collect::<Result<_, Error>>()?
             }
@@ -172,7 +173,7 @@ impl Sample<'_> {
         let picks = self.picks(order);
         match &self.held {
             Held::Memory(entries) => {
-                picks.iter().filter_map(|pick| entries.get(*pick)).try_for_each(|entry| piece(true, &entry.item))
+                picks.iter().filter_map(|pick| entries.get(*pick)).try_for_each(|entry| piece(true, &entry.item[..]))
             }
             Held::Files(population, entries) => {
                 let mut window = Window { population, start: 0, bytes: Vec::new() };

@@ -20,6 +20,7 @@ use std::io::Write;
 
 use super::error::Error;
 use super::field::field_of;
+use super::kept::KeptLine;
 use super::key::Key;
 use super::keyed::{Fields, Groups};
 use super::outcome::{Held, Sample, Way};
@@ -206,7 +207,7 @@ pub fn merge(parts: Vec<(String, Sample<'static>)>, count: Option<u64>) -> Resul
 }
 
 /// The smallest keys of all parts; of each group, if there are groups.
-fn choose(entries: Vec<Entry<Box<[u8]>>>, fields: &Fields<usize>, count: u64) -> Vec<Entry<Box<[u8]>>> {
+fn choose(entries: Vec<Entry<KeptLine>>, fields: &Fields<usize>, count: u64) -> Vec<Entry<KeptLine>> {
     let numbered = entries.into_iter().zip(0u64..);
     if let Some(by) = fields.by {
         let mut groups = Groups::new(count);

@@ -10,6 +10,7 @@
 
 use super::error::Error;
 use super::joined::{Got, Joined};
+use super::kept::KeptLine;
 use super::key::{ChunkKeys, Key};
 use super::reservoir::Reservoir;
 use super::scan::{Look, Scan};
@@ -20,7 +21,7 @@ pub struct Streamed {
     /// The first input's header.
     pub header: Vec<u8>,
     /// The chosen lines, with their terminators.
-    pub kept: Reservoir<Box<[u8]>>,
+    pub kept: Reservoir<KeptLine>,
     /// How many lines were counted.
     pub lines: u64,
     /// How many bytes they had.
