@@ -345,6 +345,12 @@ impl Watch {
     }
 }
 
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.finish();
+    }
+}
+
 /// On standard error, and hidden when that is no terminal.
 fn progress_bar(bytes_total: Option<u64>) -> indicatif::ProgressBar {
     let (bar, template) = match bytes_total {

@@ -25,7 +25,7 @@ use super::error::Error;
 pub const WAIT_MS: i64 = 100;
 
 /// What a pipe is asked to hold: fewer, larger reads. The system may refuse.
-const PIPE_BYTES: usize = 1 << 20;
+const PIPE_BYTES: usize = 256 << 10;
 
 const GZIP: [u8; 3] = [0x1f, 0x8b, 8];
 const ZSTANDARD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
