@@ -42,6 +42,7 @@ struct Chunk {
 /// An input cannot be read, a line is too long, or `look` failed.
 pub fn scan_stream(joined: &mut Joined, scan: Scan, look: &mut Look<'_, Streamed>) -> Result<Streamed, Error> {
     let chunk_bytes = scan.chunk_bytes.clamp(1, 1 << 30);
+    let scan = Scan { chunk_bytes, ..scan };
     let mut chunk = Chunk { buffer: vec![0; chunk_bytes], carried: 0, filled: 0, number: 0 };
     let mut keys = ChunkKeys::default();
     let delimiter = joined.format().delimiter;
