@@ -27,6 +27,7 @@
 //! # Ok::<(), weir::sample::Error>(())
 //! ```
 
+mod count;
 mod error;
 pub mod field;
 pub mod input;

@@ -2,7 +2,7 @@
 //!
 //! Algorithm: bottom-N by random key ([`reservoir`](super::reservoir)), the keys drawn chunk by chunk
 //! ([`key`](super::key)). The row of bytes is cut into chunks of fixed size; a line belongs to the chunk that
-//! holds its terminator. A thread takes the next chunk, counts its terminators (SIMD, by memchr), draws the small
+//! holds its terminator. A thread takes the next chunk, counts its terminators (with vector instructions), draws the small
 //! keys that so many lines have, and goes on: no line is looked at. At the end the N chosen places, which are "line
 //! 17 of chunk 4711", are looked up by reading those chunks again.
 //!
@@ -16,6 +16,7 @@ use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::count::count_byte;
 use super::error::Error;
 use super::key::{ChunkKeys, Key};
 use super::population::Population;
@@ -130,7 +131,7 @@ impl Shared<'_> {
         let len = (self.population.len() - start).min(self.scan.chunk_bytes as u64);
         let buffer = &mut worker.buffer[..len as usize];
         self.population.read(start, buffer)?;
-        let line_count = memchr::memchr_iter(self.population.delimiter(), buffer).count() as u32;
+        let line_count = count_byte(self.population.delimiter(), buffer) as u32;
         let limit = Key::from_bits(self.limit.load(Ordering::Relaxed));
         worker.keys.draw(self.scan.seed, chunk, line_count, limit, &mut worker.found);
         let mut found = lock(&self.found);

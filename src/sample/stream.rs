@@ -8,6 +8,7 @@
 //! Cost: one pass, one thread, a chunk and the longest line in memory beside the sample's lines. It gives up lines
 //! over [`LineFormat::stream_line_max_bytes`](super::LineFormat), which are an error.
 
+use super::count::count_byte;
 use super::error::Error;
 use super::joined::{Got, Joined};
 use super::kept::KeptLine;
@@ -79,7 +80,7 @@ impl Streamed {
     fn take(&mut self, chunk: &Chunk, scan: Scan, keys: &mut ChunkKeys, delimiter: u8) {
         let (carried, end) = (chunk.carried, chunk.carried + chunk.filled);
         let own = &chunk.buffer[carried..end];
-        let line_count = memchr::memchr_iter(delimiter, own).count() as u32;
+        let line_count = count_byte(delimiter, own) as u32;
         let mut found: Vec<(Key, u32)> = Vec::new();
         keys.draw(scan.seed, chunk.number, line_count, self.kept.limit(), &mut found);
         found.sort_unstable_by_key(|(_, line)| *line);
