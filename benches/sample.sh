@@ -29,10 +29,11 @@ PERL
 printf '%s\n' log log log log log log log log log log > ten
 cat log short > /dev/null
 
-# fastest NAME COMMAND [RUNS]: the fastest of the runs, in seconds, as a variable of that name; beside it the mean
+# fastest NAME COMMAND [RUNS [OPTIONS]]: the fastest of the runs, in seconds, as a variable of that name; beside it the mean
 # processor time, which says more on a machine that is busy.
 fastest() {
-    hyperfine --style none --warmup 1 --runs "${3:-$runs}" --export-json result.json "$2" > /dev/null 2>&1
+    # shellcheck disable=SC2086  # the options are words
+    hyperfine --style none --warmup 1 --runs "${3:-$runs}" ${4:-} --export-json result.json "$2" > /dev/null 2>&1
     eval "$1=$(perl -0ne 'print $1 if /"min": ([0-9.e-]+)/' result.json)"
     cpu=$(perl -0ne '/"user": ([0-9.e-]+)/ and $u = $1; /"system": ([0-9.e-]+)/ and printf "%.4f", $u + $1' result.json)
     eval "printf '%-22s %8.4f s  processor %8.4f s  %.60s\n' $1 \$$1 $cpu \"\$2\""
@@ -43,13 +44,13 @@ ratio() {
         'BEGIN { printf "%-62s %7.3f  (at most %s)\n", text, one / other, limit }'
 }
 
-fastest empty_start           "$weir sample /dev/null"
-fastest random_access         "$weir sample log" 60
-fastest random_access_stdin   "$weir sample < log" 60
-fastest random_access_10_gb   "$weir sample $(tr '\n' ' ' < ten)" 60
-fastest wc_file               "wc -l log"
-fastest scan_two_threads      "$weir sample --scan --threads 2 log"
-fastest scan_one_thread       "$weir sample --scan --threads 1 log"
+fastest empty_start           "$weir sample /dev/null" 60 -N
+fastest random_access         "$weir sample log" 60 -N
+fastest random_access_stdin   "sh -c 'exec $weir sample < log'" 60 -N
+fastest random_access_10_gb   "$weir sample $(tr '\n' ' ' < ten)" 60 -N
+fastest wc_file               "wc -l log" 20 -N
+fastest scan_two_threads      "$weir sample --scan --threads 2 log" 20 -N
+fastest scan_one_thread       "$weir sample --scan --threads 1 log" 20 -N
 fastest wc_pipe               "cat log | wc -l"
 fastest pipe                  "cat log | $weir sample"
 fastest shuf_file             "shuf -n 20 log" 4
