@@ -7,6 +7,7 @@
 //! | [`poll`] | takes votes in and folds them into SQL, each exactly once | `queue`, `store` |
 //! | [`queue`] | memcached as a queue that writers enter without a lock | nothing of weir |
 //! | [`store`] | polls, ballots and tallies in MySQL, MariaDB or SQLite | nothing of weir |
+//! | [`sample`] | chooses lines at random out of files and streams | nothing of weir |
 //! | [`config`] | settings: flag, environment, file, default, and which of them it was | nothing of weir |
 //! | [`cli`] | one file per command: its arguments and the few lines that call a room | all of the above |
 //!
@@ -18,5 +19,6 @@ pub mod cli;
 pub mod config;
 pub mod poll;
 pub mod queue;
+pub mod sample;
 pub mod slug;
 pub mod store;
