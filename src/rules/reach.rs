@@ -1,0 +1,302 @@
+//! [`reach`]: proves of each rule that it decides some path, or that it can decide none.
+//!
+//! A rule is *alive* when there is a path that it is the first to match and above which no directory is hidden;
+//! the proof is such a path. It is *dead* when there is none; the proof is a complete search. Each rule is an
+//! automaton over the bytes of a path, and the search walks all of them at once, breadth first, over one byte of
+//! each kind that the list tells apart; it goes through a slash only where the list shows the directory. The
+//! walk is finite, for states repeat; but with many wildcards it may be long, and so it has a budget, and says
+//! [`Reach::Unknown`] when that is spent. Samples that are cheap to make are tried first: they settle nearly
+//! every rule of nearly every list.
+
+use std::collections::HashSet;
+
+use super::glob::{Glob, Token};
+use super::judge::{Judge, TreePath};
+use super::list::{Action, List};
+use super::pattern::{Compare, Pattern, Scope};
+
+/// Whether a rule decides anything.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// It decides this path, and no parent of it is hidden.
+    Alive(TreePath),
+    /// There is no path that it decides.
+    Dead,
+    /// The search was cut off.
+    Unknown,
+}
+
+/// Steps of one automaton word that one rule's search, and all searches of a list, may take.
+const RULE_BUDGET_STEPS: usize = 4_000_000;
+const LIST_BUDGET_STEPS: usize = 40_000_000;
+
+/// Says of each rule of the list whether it decides anything.
+pub fn reach(list: &List) -> Vec<Reach> {
+    let mut judge = Judge::new(list);
+    let mut found: Vec<Option<Reach>> = vec![None; list.rules.len()];
+    for (number, rule) in list.rules.iter().enumerate() {
+        let literal = matches!(rule.pattern.compare, Compare::Literal(_)) && rule.pattern.is_anchored();
+        for (path, is_dir) in samples(&rule.pattern) {
+            let verdict = judge.judge_bytes(&path, is_dir);
+            if let (None, Some(rule)) = (verdict.blocked_by, verdict.rule) {
+                found[rule].get_or_insert_with(|| Reach::Alive(TreePath::known(path, is_dir)));
+            }
+        }
+        // The samples of an anchored literal are all that it matches.
+        if found[number].is_none() && (literal || rule.pattern.flaw().is_some()) {
+            found[number] = Some(Reach::Dead);
+        }
+    }
+    let machine = Machine::new(list);
+    let mut budget = LIST_BUDGET_STEPS;
+    for target in 0..found.len() {
+        if found[target].is_none() {
+            let result = machine.search(target, &mut found, &mut budget);
+            found[target].get_or_insert(result);
+        }
+    }
+    found.into_iter().map(|reach| reach.unwrap_or(Reach::Unknown)).collect()
+}
+
+/// Some paths that the pattern matches, the plainest first; all there are for an anchored literal.
+pub(crate) fn samples(pattern: &Pattern) -> Vec<(Vec<u8>, bool)> {
+    let tokens = pattern.tokens();
+    let prefixes: &[&[u8]] = if pattern.is_anchored() { &[b""] } else { &[b"", b"x1/"] };
+    let mut samples = Vec::new();
+    for run in [&b"x1"[..], b"", b"x1/y2", b".x1"] {
+        for prefix in prefixes {
+            let mut path = prefix.to_vec();
+            for token in &tokens {
+                match token {
+                    Token::Byte(byte) => path.push(*byte),
+                    Token::Set(set) => {
+                        path.extend(set.iter().find(u8::is_ascii_alphanumeric).or_else(|| set.iter().next()))
+                    }
+                    Token::Star => path.extend(run.split(|byte| *byte == b'/').next().unwrap_or_default()),
+                    Token::StarStar => path.extend(run),
+                }
+            }
+            // `dir/***` matches the directory itself, with a slash that is not the path's own.
+            let path = path.strip_suffix(b"/").unwrap_or(&path).to_vec();
+            for is_dir in [false, true] {
+                let clean = TreePath::new(&path).is_ok_and(|clean| clean.bytes() == path);
+                let sample = (path.clone(), is_dir);
+                if clean && pattern.matches(&path, is_dir) && !samples.contains(&sample) {
+                    samples.push(sample);
+                }
+            }
+        }
+    }
+    samples
+}
+
+/// The active words of all automata: place and bits, in order of place.
+type Words = Box<[(u32, u64)]>;
+
+/// A name so far: nothing, `.`, `..` or more; the first three are no names.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Name {
+    Empty,
+    Dot,
+    DotDot,
+    Real,
+}
+
+impl Name {
+    fn and(self, byte: u8) -> Name {
+        match (self, byte) {
+            (Name::Empty, b'.') => Name::Dot,
+            (Name::Dot, b'.') => Name::DotDot,
+            _ => Name::Real,
+        }
+    }
+}
+
+/// All rules of a list as one automaton.
+struct Machine<'l> {
+    list: &'l List,
+    globs: Vec<Glob>,
+    /// For each word, its rule and its place within that rule.
+    owner: Vec<(usize, usize)>,
+    start: Words,
+    /// What every slash adds: the start of each rule that is not bound to the root.
+    restart: Vec<(u32, u64)>,
+    alphabet: Vec<u8>,
+}
+
+/// The rules that decide a state as a file and as a directory.
+struct Deciders {
+    file: Option<usize>,
+    directory: Option<usize>,
+}
+
+impl<'l> Machine<'l> {
+    fn new(list: &'l List) -> Machine<'l> {
+        let (mut globs, mut owner, mut start, mut restart) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        for (rule, pattern) in list.rules.iter().map(|rule| &rule.pattern).enumerate() {
+            let glob = Glob::new(&pattern.tokens());
+            let first = u32::try_from(owner.len()).unwrap_or(u32::MAX);
+            owner.extend((0..glob.words()).map(|word| (rule, word)));
+            globs.push(glob);
+            if !can_match(pattern) {
+                continue;
+            }
+            match pattern.scope {
+                Scope::WholeAfterSlash => {
+                    let glob = &globs[rule];
+                    let states = glob.step(0, 1, b'/').0;
+                    start.push((first, states));
+                }
+                Scope::Whole => start.push((first, 1)),
+                Scope::Name | Scope::Tail { .. } | Scope::AnySuffix => {
+                    start.push((first, 1));
+                    restart.push((first, 1));
+                }
+            }
+        }
+        let alphabet = alphabet(&globs);
+        Machine { list, globs, owner, start: start.into(), restart, alphabet }
+    }
+
+    /// Looks for a path that `target` decides, and notes what else it finds on the way.
+    fn search(&self, target: usize, found: &mut [Option<Reach>], budget: &mut usize) -> Reach {
+        let bound = matches!(self.list.rules[target].pattern.scope, Scope::Whole | Scope::WholeAfterSlash);
+        let mut steps_left = RULE_BUDGET_STEPS.min(*budget);
+        let mut seen: HashSet<(Name, Words)> = HashSet::new();
+        let mut queue: Vec<(Name, Words, usize, u8)> = vec![(Name::Empty, self.start.clone(), 0, b'/')];
+        let mut at = 0;
+        while at < queue.len() {
+            let (name, words, ..) = queue[at].clone();
+            let mut bytes: &[u8] = &self.alphabet;
+            let slash = [b'/'];
+            let through_slash = name == Name::Real && !self.hides(self.deciders(&words).directory);
+            for round in 0..2 {
+                for &byte in bytes {
+                    let cost = words.len() + 1;
+                    if steps_left < cost {
+                        *budget = budget.saturating_sub(RULE_BUDGET_STEPS);
+                        return Reach::Unknown;
+                    }
+                    steps_left -= cost;
+                    let next = self.step(&words, byte);
+                    let name = if byte == b'/' { Name::Empty } else { name.and(byte) };
+                    // A rule that is bound to the root and has failed stays failed.
+                    if bound && !next.iter().any(|(place, _)| self.owner[*place as usize].0 == target) {
+                        continue;
+                    }
+                    if !seen.insert((name, next.clone())) {
+                        continue;
+                    }
+                    queue.push((name, next, at, byte));
+                    if name == Name::Real && self.note(&queue, found, target) {
+                        return found[target].clone().unwrap_or(Reach::Unknown);
+                    }
+                }
+                if round == 1 || !through_slash {
+                    break;
+                }
+                bytes = &slash;
+            }
+            at += 1;
+        }
+        *budget = budget.saturating_sub(RULE_BUDGET_STEPS - steps_left);
+        Reach::Dead
+    }
+
+    /// Notes which rules the last state of the queue is decided by; true when one of them is the target.
+    fn note(&self, queue: &[(Name, Words, usize, u8)], found: &mut [Option<Reach>], target: usize) -> bool {
+        let Some((_, words, ..)) = queue.last() else { return false };
+        let deciders = self.deciders(words);
+        for (rule, is_dir) in [(deciders.file, false), (deciders.directory, true)] {
+            let Some(rule) = rule.filter(|rule| found[*rule].is_none()) else { continue };
+            let mut path = Vec::new();
+            let mut at = queue.len() - 1;
+            while at > 0 {
+                path.push(queue[at].3);
+                at = queue[at].2;
+            }
+            path.reverse();
+            found[rule] = Some(Reach::Alive(TreePath::known(path, is_dir)));
+        }
+        found[target].is_some()
+    }
+
+    fn step(&self, words: &[(u32, u64)], byte: u8) -> Words {
+        let mut next: Vec<(u32, u64)> = Vec::with_capacity(words.len() + 1);
+        let mut add = |place: u32, bits: u64| match next.last_mut() {
+            _ if bits == 0 => {}
+            Some((last, have)) if *last == place => *have |= bits,
+            _ => next.push((place, bits)),
+        };
+        for &(place, bits) in words {
+            let (rule, word) = self.owner[place as usize];
+            let (stays, carried) = self.globs[rule].step(word, bits, byte);
+            add(place, stays);
+            add(place + 1, carried);
+        }
+        if byte == b'/' && !self.restart.is_empty() {
+            next.extend(&self.restart);
+            next.sort_unstable();
+            next.dedup_by(|later, earlier| {
+                let same = later.0 == earlier.0;
+                earlier.1 |= if same { later.1 } else { 0 };
+                same
+            });
+        }
+        next.into()
+    }
+
+    fn deciders(&self, words: &[(u32, u64)]) -> Deciders {
+        let mut deciders = Deciders { file: None, directory: None };
+        for &(place, bits) in words {
+            let (number, word) = self.owner[place as usize];
+            let (glob, pattern) = (&self.globs[number], &self.list.rules[number].pattern);
+            let accepts = glob.accepts(word, bits);
+            if accepts && !pattern.dir_only {
+                deciders.file.get_or_insert(number);
+            }
+            let as_directory = if pattern.dir_with_slash {
+                let (stays, carried) = glob.step(word, bits, b'/');
+                glob.accepts(word, stays) || (carried != 0 && glob.accepts(word + 1, carried))
+            } else {
+                accepts
+            };
+            if as_directory {
+                deciders.directory.get_or_insert(number);
+            }
+            if deciders.file.is_some() && deciders.directory.is_some() {
+                break;
+            }
+        }
+        deciders
+    }
+
+    fn hides(&self, rule: Option<usize>) -> bool {
+        rule.is_some_and(|rule| self.list.rules[rule].action == Action::Exclude)
+    }
+}
+
+/// Whether it can match anything as far as slashes go: one inside a bracket counts as a name but matches none.
+fn can_match(pattern: &Pattern) -> bool {
+    let slashes = pattern.tokens().iter().filter(|token| **token == Token::Byte(b'/')).count();
+    pattern.flaw().is_none() && !matches!(pattern.scope, Scope::Tail { names } if names != slashes + 1)
+}
+
+/// One byte of each kind that some rule tells apart, without the slash; letters and digits stand for a kind
+/// before anything that is hard to read.
+fn alphabet(globs: &[Glob]) -> Vec<u8> {
+    let mut kinds: Vec<u32> = vec![0; 256];
+    for glob in globs {
+        let mut renumbered = std::collections::HashMap::new();
+        for (byte, kind) in (0..=u8::MAX).zip(&mut kinds) {
+            let next = u32::try_from(renumbered.len()).unwrap_or(u32::MAX);
+            *kind = *renumbered.entry((*kind, glob.column(byte))).or_insert(next);
+        }
+    }
+    let mut bytes: Vec<u8> = (1..=u8::MAX).filter(|byte| *byte != b'/').collect();
+    // A dot comes after its like, for some names made of dots are none.
+    bytes.sort_by_key(|byte| (!byte.is_ascii_alphanumeric(), !byte.is_ascii_graphic(), *byte == b'.', *byte));
+    let mut seen = HashSet::new();
+    bytes.retain(|byte| seen.insert(kinds[usize::from(*byte)]));
+    bytes
+}
