@@ -106,7 +106,7 @@ pub(crate) fn parse(text: &[u8]) -> Result<(ByteSet, usize), BadClass> {
                 if close > name_at && text[close - 1] == b':' {
                     let name = &text[name_at..close - 1];
                     let members = named(name).ok_or_else(|| BadClass::UnknownName(name.into()))?;
-                    (0..=u8::MAX).filter(|byte| members(byte)).for_each(|byte| set.insert(byte));
+                    (0..=u8::MAX).filter(members).for_each(|byte| set.insert(byte));
                     at = close;
                     range_start = None;
                 } else {

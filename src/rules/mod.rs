@@ -5,6 +5,7 @@ mod from_paths;
 mod glob;
 mod index;
 mod judge;
+pub mod lint;
 mod list;
 mod pattern;
 mod reach;

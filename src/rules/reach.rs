@@ -27,8 +27,8 @@ pub enum Reach {
 }
 
 /// Steps of one automaton word that one rule's search, and all searches of a list, may take.
-const RULE_BUDGET_STEPS: usize = 4_000_000;
-const LIST_BUDGET_STEPS: usize = 40_000_000;
+const RULE_BUDGET_STEPS: usize = 1_000_000;
+const LIST_BUDGET_STEPS: usize = 4_000_000;
 
 /// Says of each rule of the list whether it decides anything.
 pub fn reach(list: &List) -> Vec<Reach> {
@@ -47,15 +47,30 @@ pub fn reach(list: &List) -> Vec<Reach> {
             found[number] = Some(Reach::Dead);
         }
     }
+    if found.iter().any(Option::is_none) {
+        search_the_rest(list, &mut found);
+    }
+    found.into_iter().map(|reach| reach.unwrap_or(Reach::Unknown)).collect()
+}
+
+/// Searches for the rules that no sample settled.
+fn search_the_rest(list: &List, found: &mut [Option<Reach>]) {
     let machine = Machine::new(list);
     let mut budget = LIST_BUDGET_STEPS;
-    for target in 0..found.len() {
+    // Rules bound to the root go first: their searches are short, for they end where the rule has failed.
+    let (bound, free): (Vec<usize>, Vec<usize>) = (0..found.len()).partition(|rule| machine.is_bound(*rule));
+    for target in bound {
         if found[target].is_none() {
-            let result = machine.search(target, &mut found, &mut budget);
+            let result = machine.search(target, found, &mut budget);
             found[target].get_or_insert(result);
         }
     }
-    found.into_iter().map(|reach| reach.unwrap_or(Reach::Unknown)).collect()
+    // A search for any other walks everything that can be reached: one that ends without it ends for all.
+    if let Some(target) = free.into_iter().find(|rule| found[*rule].is_none()) {
+        let result = machine.search(target, found, &mut budget);
+        let rest = if let Reach::Alive(_) = result { Reach::Unknown } else { result };
+        found.iter_mut().filter(|reach| reach.is_none()).for_each(|reach| *reach = Some(rest.clone()));
+    }
 }
 
 /// Some paths that the pattern matches, the plainest first; all there are for an anchored literal.
@@ -158,9 +173,14 @@ impl<'l> Machine<'l> {
         Machine { list, globs, owner, start: start.into(), restart, alphabet }
     }
 
-    /// Looks for a path that `target` decides, and notes what else it finds on the way.
+    fn is_bound(&self, rule: usize) -> bool {
+        matches!(self.list.rules[rule].pattern.scope, Scope::Whole)
+    }
+
+    /// Looks for a path that `target` decides, and notes what else it finds on the way; if `target` is not bound
+    /// to the root, walks on until every rule is found or everything has been walked.
     fn search(&self, target: usize, found: &mut [Option<Reach>], budget: &mut usize) -> Reach {
-        let bound = matches!(self.list.rules[target].pattern.scope, Scope::Whole | Scope::WholeAfterSlash);
+        let bound = self.is_bound(target);
         let mut steps_left = RULE_BUDGET_STEPS.min(*budget);
         let mut seen: HashSet<(Name, Words)> = HashSet::new();
         let mut queue: Vec<(Name, Words, usize, u8)> = vec![(Name::Empty, self.start.clone(), 0, b'/')];
@@ -188,8 +208,12 @@ impl<'l> Machine<'l> {
                         continue;
                     }
                     queue.push((name, next, at, byte));
-                    if name == Name::Real && self.note(&queue, found, target) {
-                        return found[target].clone().unwrap_or(Reach::Unknown);
+                    if name == Name::Real {
+                        self.note(&queue, found);
+                        let done = if bound { found[target].is_some() } else { found.iter().all(Option::is_some) };
+                        if done {
+                            return found[target].clone().unwrap_or(Reach::Unknown);
+                        }
                     }
                 }
                 if round == 1 || !through_slash {
@@ -203,9 +227,9 @@ impl<'l> Machine<'l> {
         Reach::Dead
     }
 
-    /// Notes which rules the last state of the queue is decided by; true when one of them is the target.
-    fn note(&self, queue: &[(Name, Words, usize, u8)], found: &mut [Option<Reach>], target: usize) -> bool {
-        let Some((_, words, ..)) = queue.last() else { return false };
+    /// Notes which rules the last state of the queue is decided by.
+    fn note(&self, queue: &[(Name, Words, usize, u8)], found: &mut [Option<Reach>]) {
+        let Some((_, words, ..)) = queue.last() else { return };
         let deciders = self.deciders(words);
         for (rule, is_dir) in [(deciders.file, false), (deciders.directory, true)] {
             let Some(rule) = rule.filter(|rule| found[*rule].is_none()) else { continue };
@@ -218,7 +242,6 @@ impl<'l> Machine<'l> {
             path.reverse();
             found[rule] = Some(Reach::Alive(TreePath::known(path, is_dir)));
         }
-        found[target].is_some()
     }
 
     fn step(&self, words: &[(u32, u64)], byte: u8) -> Words {
