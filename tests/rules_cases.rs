@@ -1,5 +1,11 @@
 //! Named cases that lists get wrong, each judged by the installed rsync: the quirks of its grammar and of its
 //! matching, and every case in which the differential test once found weir to differ.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a test that cannot go on has failed"
+)]
 
 mod rules_support;
 

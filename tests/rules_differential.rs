@@ -3,6 +3,12 @@
 //! `WEIR_RULES_CASES` sets the number of cases (5 000 unless set), `WEIR_RULES_SEED` the seed; the soak of
 //! 200 000 is `cargo test --release --test rules_differential -- --ignored`. A failing list is shrunk by
 //! proptest and printed; it is then kept, with its name, in `rules_cases.rs`.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a test that cannot go on has failed"
+)]
 
 mod rules_support;
 

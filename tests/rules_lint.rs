@@ -1,4 +1,10 @@
 //! Every kind of finding: the list that has it, the line, and the way out that has none.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a test that cannot go on has failed"
+)]
 
 use weir::rules::lint::{Options, Severity, check};
 
