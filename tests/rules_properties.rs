@@ -223,3 +223,22 @@ fn the_first_matching_rule_is_found_without_trying_all() {
         Ok(())
     });
 }
+
+/// No bytes, as a list or as a path, make anything panic.
+#[test]
+fn any_bytes_get_an_answer() {
+    let odd = select(b"[]!-\\:*?/^a. \t\r\n+#\0{},\"~\xff\xef\xbb\xbf".to_vec());
+    let text = prop::collection::vec(prop_oneof![6 => odd, 1 => any::<u8>()], 0..120);
+    hold(2000, 16, (text.clone(), text), |(text, path)| {
+        let report = check("list", &text, Options::default()).unwrap();
+        for finding in &report.findings {
+            let length = if finding.line == 0 { usize::MAX } else { report.lines[finding.line - 1].len() + 1 };
+            prop_assert!(finding.column <= length && !finding.message.is_empty(), "{finding:?}");
+        }
+        if let (Ok(list), Ok(path)) = (List::parse("list", &text), TreePath::new(&path)) {
+            Judge::new(&list).judge(&path);
+            from_paths("list", [&path]);
+        }
+        Ok(())
+    });
+}

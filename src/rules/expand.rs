@@ -3,7 +3,8 @@
 //! In `+ /apps/share/vim/`, `- /apps/*` the second rule hides `/apps/share`, rsync never looks into it, and the
 //! include is never reached. What the list means is plain all the same: it names vim before it hides the rest.
 //! So just before the rule that hides the parent, `+ /apps/share/` opens the way and `- /apps/share/*` keeps
-//! the rest of it hidden. Nothing that was sent before is hidden by that.
+//! the rest of it hidden. Nothing that was sent before is hidden by that; what else is sent is below an opened
+//! directory, and an include says so (`+ *.txt` further up holds in an opened directory as it does elsewhere).
 //!
 //! It refuses to open a way that an *earlier* rule hides: there the list says first that the directory is
 //! hidden, and to send it would be a surprise. It also leaves alone an include that is not anchored, one that
@@ -11,7 +12,6 @@
 //! directory would be made on the other side, whether or not it holds anything. `check` tells of all of these.
 
 use super::glob::Token;
-use super::judge::Judge;
 use super::list::{Action, List, Origin, Rule};
 use super::pattern::{self, Pattern};
 
@@ -123,9 +123,8 @@ pub(crate) fn literal_path(pattern: &Pattern) -> Option<Vec<u8>> {
 fn decides_its_own(list: &List, place: usize) -> bool {
     let pattern = &list.rules[place].pattern;
     let Some(path) = literal_path(pattern) else { return true };
-    let judge = Judge::new(list);
-    judge.first_match(&path, true) == Some(place)
-        || (!pattern.dir_only && judge.first_match(&path, false) == Some(place))
+    let first = |is_dir| list.rules.iter().position(|rule| rule.pattern.matches(&path, is_dir));
+    first(true) == Some(place) || (!pattern.dir_only && first(false) == Some(place))
 }
 
 #[cfg(test)]
