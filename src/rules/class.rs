@@ -22,11 +22,6 @@ impl ByteSet {
         self.0[usize::from(byte >> 6)] & (1 << (byte & 63)) != 0
     }
 
-    /// Whether every member of `self` is in `other`.
-    pub(crate) fn is_subset(&self, other: &ByteSet) -> bool {
-        self.0.iter().zip(other.0).all(|(mine, theirs)| mine & !theirs == 0)
-    }
-
     pub(crate) fn is_empty(&self) -> bool {
         self.0 == [0; 4]
     }
@@ -147,5 +142,14 @@ fn named(name: &[u8]) -> Option<fn(&u8) -> bool> {
         b"upper" => u8::is_ascii_uppercase,
         b"xdigit" => u8::is_ascii_hexdigit,
         _ => return None,
+    })
+}
+
+/// A word with one bit for each kind of byte in `bytes`: 32 kinds for the bytes from 0x60 to 0x7f, among them the
+/// small letters, and 32 that the others share. Where the word of a part lacks a bit, the part lacks the byte.
+pub(crate) fn kinds(bytes: impl IntoIterator<Item = u8>) -> u64 {
+    bytes.into_iter().fold(0, |word, byte| {
+        let shared = if byte & 0xe0 == 0x60 { 0 } else { 32 };
+        word | 1 << (shared | (byte & 31))
     })
 }

@@ -72,8 +72,8 @@ pub(crate) struct Glob {
     stay: Vec<u64>,
     accept: usize,
     words: usize,
-    /// Bytes that every matching text has, those that it begins with, and those that it ends with.
-    pub(crate) required: ByteSet,
+    /// The kinds of bytes that every matching text has; the bytes that it begins with and that it ends with.
+    pub(crate) required: u64,
     pub(crate) prefix: Box<[u8]>,
     pub(crate) suffix: Box<[u8]>,
 }
@@ -110,7 +110,7 @@ impl Glob {
             stay,
             accept,
             words,
-            required: tokens.iter().filter_map(literal).collect(),
+            required: class::kinds(tokens.iter().filter_map(literal)),
             prefix: tokens.iter().map_while(literal).collect(),
             suffix: suffix.into(),
         }

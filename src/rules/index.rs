@@ -3,12 +3,13 @@
 //! Rules without wildcards are looked up by hash of the part of the path that they are held against. Of those
 //! with wildcards, the anchored ones are filed under the directory that they name before the first wildcard,
 //! the others under their last byte; a rule is tried only when the path has every byte that the rule spells
-//! out. The answer is always the one that trying every rule in order would give, and a test holds it to that.
+//! out, as far as a word of kinds can tell. The answer is always the one that trying every rule in order would
+//! give, and a test holds it to that.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 
-use super::class::ByteSet;
+use super::class::kinds;
 use super::list::Rule;
 use super::pattern::{Compare, Pattern, Scope};
 
@@ -32,10 +33,19 @@ pub(crate) struct Index<'l> {
     /// Unanchored literals with slashes, by how many names they have.
     tails: Vec<(usize, Map<First>)>,
     /// Anchored patterns with wildcards, by the directory before the first wildcard.
-    under: Map<Vec<u32>>,
+    under: Map<Vec<Candidate>>,
     /// The other patterns with wildcards by their last byte, and those that end in a wildcard.
-    by_last_byte: Vec<Vec<u32>>,
-    open_end: Vec<u32>,
+    by_last_byte: Vec<Vec<Candidate>>,
+    open_end: Vec<Candidate>,
+}
+
+/// A rule with wildcards and what to ask first. It lies in its list by itself, for to follow a pointer to each
+/// rule of a long list costs more than all questions.
+#[derive(Clone, Copy, Debug)]
+struct Candidate {
+    required: u64,
+    number: u32,
+    in_name: bool,
 }
 
 impl<'l> Index<'l> {
@@ -53,6 +63,7 @@ impl<'l> Index<'l> {
         let numbers = 0..NONE;
         for (number, rule) in numbers.zip(rules) {
             let pattern = &rule.pattern;
+            let candidate = |required| Candidate { required, number, in_name: pattern.scope == Scope::Name };
             match (&pattern.compare, pattern.scope) {
                 (Compare::Never(_), _) => {}
                 (Compare::Literal(literal), Scope::Name) => file(&mut index.names, literal, number, pattern),
@@ -62,12 +73,14 @@ impl<'l> Index<'l> {
                 (Compare::Literal(literal), _) => file(&mut index.paths, literal, number, pattern),
                 (Compare::Glob(glob), Scope::Whole) => {
                     let directory = glob.prefix.iter().rposition(|byte| *byte == b'/').unwrap_or(0);
-                    index.under.entry(glob.prefix[..directory].into()).or_default().push(number);
+                    index.under.entry(glob.prefix[..directory].into()).or_default().push(candidate(glob.required));
                 }
                 (Compare::Glob(glob), _) => match glob.suffix.last() {
                     // A directory has a slash behind it in some patterns, so their last byte says nothing.
-                    Some(last) if !pattern.dir_with_slash => index.by_last_byte[usize::from(*last)].push(number),
-                    _ => index.open_end.push(number),
+                    Some(last) if !pattern.dir_with_slash => {
+                        index.by_last_byte[usize::from(*last)].push(candidate(glob.required))
+                    }
+                    _ => index.open_end.push(candidate(glob.required)),
                 },
             }
         }
@@ -88,7 +101,7 @@ impl<'l> Index<'l> {
             }
         }
         if let Some(last) = path.last() {
-            let present = Present { name: ByteSet::from_iter(name.iter().copied()), path: present(path) };
+            let present = Present::of(name, &path[..name_at]);
             self.try_all(&self.by_last_byte[usize::from(*last)], path, is_dir, &present, &mut best);
             self.try_all(&self.open_end, path, is_dir, &present, &mut best);
             if !self.under.is_empty() {
@@ -104,31 +117,32 @@ impl<'l> Index<'l> {
         (best != NONE).then_some(best as usize)
     }
 
-    fn try_all(&self, numbers: &[u32], path: &[u8], is_dir: bool, present: &Present, best: &mut u32) {
-        for &number in numbers {
-            if number >= *best {
+    fn try_all(&self, candidates: &[Candidate], path: &[u8], is_dir: bool, present: &Present, best: &mut u32) {
+        for candidate in candidates {
+            if candidate.number >= *best {
                 return;
             }
-            let pattern = &self.rules[number as usize].pattern;
-            let Compare::Glob(glob) = &pattern.compare else { continue };
-            let bytes = if pattern.scope == Scope::Name { &present.name } else { &present.path };
-            if glob.required.is_subset(bytes) && pattern.matches(path, is_dir) {
-                *best = number;
+            let bytes = if candidate.in_name { present.name } else { present.path };
+            if candidate.required & !bytes == 0 && self.rules[candidate.number as usize].pattern.matches(path, is_dir) {
+                *best = candidate.number;
                 return;
             }
         }
     }
 }
 
-/// The bytes that a path has, as a first question to each pattern.
+/// The kinds of bytes that a path has, as a first question to each pattern.
 struct Present {
-    name: ByteSet,
-    path: ByteSet,
+    name: u64,
+    path: u64,
 }
 
-/// A pattern may spell out the slash that stands before or behind the path without being in it.
-fn present(path: &[u8]) -> ByteSet {
-    path.iter().copied().chain([b'/']).collect()
+impl Present {
+    /// A pattern may spell out the slash that stands before or behind the path without being in it.
+    fn of(name: &[u8], parents: &[u8]) -> Present {
+        let name = kinds(name.iter().copied());
+        Present { name, path: name | kinds(parents.iter().copied().chain([b'/'])) }
+    }
 }
 
 fn file(map: &mut Map<First>, literal: &[u8], number: u32, pattern: &Pattern) {

@@ -51,19 +51,23 @@ impl TreePath {
         if text.contains(&0) {
             return Err(PathError::Nul(shown()));
         }
-        let mut names: Vec<&[u8]> = Vec::new();
+        let mut path = Vec::with_capacity(text.len());
         for name in text.split(|byte| *byte == b'/') {
             match name {
-                b"" | b"." => {}
+                b"" | b"." => continue,
                 b".." => return Err(PathError::Parent(shown())),
-                name => names.push(name),
+                name if path.is_empty() => path.extend(name),
+                name => {
+                    path.push(b'/');
+                    path.extend(name);
+                }
             }
         }
-        if names.is_empty() {
+        if path.is_empty() {
             return Err(PathError::Root(shown()));
         }
         let is_dir = text.ends_with(b"/") || text.ends_with(b"/.");
-        Ok(TreePath { path: names.join(&b'/'), is_dir })
+        Ok(TreePath { path, is_dir })
     }
 
     /// A path that is clean already.

@@ -12,7 +12,7 @@ use std::collections::HashSet;
 
 use super::glob::{Glob, Token};
 use super::judge::{Judge, TreePath};
-use super::list::{Action, List};
+use super::list::{Action, List, Rule};
 use super::pattern::{Compare, Pattern, Scope};
 
 /// Whether a rule decides anything.
@@ -47,10 +47,29 @@ pub fn reach(list: &List) -> Vec<Reach> {
             found[number] = Some(Reach::Dead);
         }
     }
+    for number in 0..found.len() {
+        if found[number].is_none() && is_covered(list, &judge, number) {
+            found[number] = Some(Reach::Dead);
+        }
+    }
     if found.iter().any(Option::is_none) {
         search_the_rest(list, &mut found);
     }
     found.into_iter().map(|reach| reach.unwrap_or(Reach::Unknown)).collect()
+}
+
+/// Whether one earlier rule matches all that this one matches: a question about two patterns, which has a quick
+/// answer however long the list is. The rule to ask about is the one that takes a sample.
+fn is_covered(list: &List, judge: &Judge<'_>, number: usize) -> bool {
+    let sample = samples(&list.rules[number].pattern).into_iter().next();
+    let earlier = sample.and_then(|(path, is_dir)| judge.first_match(&path, is_dir)).filter(|rule| *rule < number);
+    earlier.is_some_and(|earlier| {
+        // As includes, for what they hide does not matter here.
+        let shown = |rule: usize| Rule { action: Action::Include, ..list.rules[rule].clone() };
+        let pair = List { name: String::new(), rules: vec![shown(earlier), shown(number)] };
+        let (mut found, mut budget) = ([Some(Reach::Unknown), None], RULE_BUDGET_STEPS);
+        Machine::new(&pair).search(1, &mut found, &mut budget) == Reach::Dead
+    })
 }
 
 /// Searches for the rules that no sample settled.

@@ -107,7 +107,8 @@ fn print(
 ) -> anyhow::Result<()> {
     if args.only_sent {
         if verdict.sent {
-            out.write_all(&path.shown())?;
+            out.write_all(path.bytes())?;
+            out.write_all(if path.is_dir() { b"/" } else { b"" })?;
             out.write_all(if args.null { b"\0" } else { b"\n" })?;
         }
         return Ok(());

@@ -114,7 +114,12 @@ fn decides_nothing(list: &List, judge: &mut Judge<'_>, number: usize, lines: &[L
             .label(format!("{by_line} matches first and says the opposite"))
             .help(format!("move it above {by_line}, or delete it")),
     };
-    if by.line() == line { finding } else { finding.note(quoted_line(lines, by.line())) }
+    let finding = if by.line() == line { finding } else { finding.note(quoted_line(lines, by.line())) };
+    if dead {
+        return finding;
+    }
+    let message = "no path was found that this rule decides".to_owned();
+    Finding { message, ..finding }.note("the search was cut off: the list has many wildcards")
 }
 
 fn names(path: &[u8]) -> usize {
