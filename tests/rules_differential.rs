@@ -43,8 +43,15 @@ fn trees(count: usize, seed: u32) -> Vec<Tree> {
     (0..count).map(|_| Tree::build(&entries(40..90).new_tree(&mut runner).unwrap().current())).collect()
 }
 
+/// Cases done, for whoever waits for a soak.
+static DONE: AtomicU32 = AtomicU32::new(0);
+
 /// Every path of the tree gets the same answer from both, and a list that one refuses the other refuses.
 fn agree(tree: &Tree, text: &[u8], at: &std::path::Path) -> Result<(), TestCaseError> {
+    let done = DONE.fetch_add(1, Ordering::Relaxed) + 1;
+    if done.is_multiple_of(10_000) {
+        println!("{done} cases");
+    }
     let fail = |reason: String| {
         Err(TestCaseError::fail(format!("{reason}\nlist: {}\ntree: {:?}", text.escape_ascii(), tree.path())))
     };

@@ -47,9 +47,9 @@ pub fn reach(list: &List) -> Vec<Reach> {
             found[number] = Some(Reach::Dead);
         }
     }
-    for number in 0..found.len() {
-        if found[number].is_none() && is_covered(list, &judge, number) {
-            found[number] = Some(Reach::Dead);
+    for (number, reach) in found.iter_mut().enumerate() {
+        if reach.is_none() && is_covered(list, &judge, number) {
+            *reach = Some(Reach::Dead);
         }
     }
     if found.iter().any(Option::is_none) {

@@ -129,13 +129,18 @@ fn names(path: &[u8]) -> usize {
 /// How to make an include work that is behind a hidden parent, which is so many names deep.
 fn ways(include: &Rule, hider: &Rule, hider_is_above: bool, depth: usize) -> String {
     let line = hider.line();
+    let text = include.pattern.text();
+    let path_like = text.strip_suffix(b"/").unwrap_or(text).contains(&b'/') && !text.starts_with(b"*");
+    if !include.pattern.is_anchored() && path_like && !hider_is_above {
+        let rooted = shown(&[b"/", text].concat());
+        return format!("write it from the root of the transfer, as in `+ {rooted}`; weir then opens the way");
+    }
     if !include.pattern.is_anchored() {
         return format!("include the directories it may be in before line {line}, for all of them `+ */`");
     }
     if hider_is_above {
         return format!("move it above line {line}; weir then opens the way");
     }
-    let text = include.pattern.text();
     let text = text.strip_suffix(b"/").unwrap_or(text);
     let slashes = text.iter().enumerate().skip(1).filter(|(_, byte)| **byte == b'/');
     let hidden: Vec<String> = slashes
