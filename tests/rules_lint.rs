@@ -28,6 +28,7 @@ fn lists_that_are_right_have_no_finding() {
         "+ /www/***\n+ /etc/\n+ /etc/hosts\n- /etc/*\n- /*\n",
         "- /proc/*\n- /sys/*\n- /dev/*\n- lost+found\n",
         "+ foo/bar/\n- foo/*\n",
+        "+ /a/\n+ src/main/\n- /*\n",
         "- [ ]a\n- +x\n- - y\n- a[ ]\n- !important\n- [{]a,b}\n",
         "- a\\*\n- [\\\\]x\n",
     ] {
@@ -97,6 +98,7 @@ fn rules_that_decide_nothing() {
     for (text, codes) in [
         ("- /a/\n+ /a/b\n- /c\n", &["2:hidden-parent"][..]),
         ("+ /a/*/b\n- /a/*\n", &["1:hidden-parent"]),
+        ("+ apps/share/vim/\n- /apps/*\n", &["1:hidden-parent"]),
         ("- *.o\n+ x.o\n", &["0:hides-nothing", "2:shadowed"][1..]),
         ("- *.o\n- x.o\n", &["2:redundant"]),
         ("- a\n- a\n", &["2:redundant"]),

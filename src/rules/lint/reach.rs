@@ -29,6 +29,9 @@ pub(super) fn check_reach(list: &List, lines: &[Line<'_>], so_far: &[Finding], s
     let mut judge = Judge::new(judged);
     for (number, (rule, reach)) in judged.rules.iter().zip(&reached).enumerate() {
         let written = matches!(rule.origin, Origin::Written { .. });
+        if written && matches!(reach, Reach::Alive(_)) {
+            findings.extend(blocked_at_root(judged, &mut judge, number, lines));
+        }
         let works = matches!(reach, Reach::Alive(_)) || works_when_open.contains(&rule.line());
         if !written || works || told(rule.line(), &findings) {
             continue;
@@ -122,6 +125,30 @@ fn decides_nothing(list: &List, judge: &mut Judge<'_>, number: usize, lines: &[L
     Finding { message, ..finding }.note("the search was cut off: the list has many wildcards")
 }
 
+/// An include such as `apps/share/vim/` that can be reached deeper down, but not where an anchored rule about the
+/// same directory shows that it is meant: in the root.
+fn blocked_at_root(list: &List, judge: &mut Judge<'_>, number: usize, lines: &[Line<'_>]) -> Option<Finding> {
+    let include = &list.rules[number];
+    let (path, is_dir) = samples(&include.pattern).into_iter().next()?;
+    let literal = include.pattern.text().strip_suffix(b"/").unwrap_or(include.pattern.text()) == path;
+    if include.action != Action::Include || !literal {
+        return None;
+    }
+    let verdict = judge.judge_bytes(&path, is_dir);
+    let (length, hider) = (verdict.blocked_by?, &list.rules[verdict.rule?]);
+    let first = [b"/", path.split(|byte| *byte == b'/').next()?, b"/"].concat();
+    if !hider.pattern.text().starts_with(&first) {
+        return None;
+    }
+    let (line, by_line) = (include.line(), hider.line());
+    let message = "in the root of the transfer this include is never reached";
+    let finding = Finding::new(Severity::Warning, "hidden-parent", line, span(lines, line), message);
+    let finding = finding.label(format!("`/{}/` is hidden by line {by_line}", shown(&path[..length])));
+    let rooted = shown(&[b"/", include.pattern.text()].concat());
+    let help = format!("write `+ {rooted}` above line {by_line}; weir then opens the way");
+    Some(finding.note(quoted_line(lines, by_line)).help(help))
+}
+
 fn names(path: &[u8]) -> usize {
     path.iter().filter(|byte| **byte == b'/').count() + 1
 }
@@ -129,18 +156,13 @@ fn names(path: &[u8]) -> usize {
 /// How to make an include work that is behind a hidden parent, which is so many names deep.
 fn ways(include: &Rule, hider: &Rule, hider_is_above: bool, depth: usize) -> String {
     let line = hider.line();
-    let text = include.pattern.text();
-    let path_like = text.strip_suffix(b"/").unwrap_or(text).contains(&b'/') && !text.starts_with(b"*");
-    if !include.pattern.is_anchored() && path_like && !hider_is_above {
-        let rooted = shown(&[b"/", text].concat());
-        return format!("write it from the root of the transfer, as in `+ {rooted}`; weir then opens the way");
-    }
     if !include.pattern.is_anchored() {
         return format!("include the directories it may be in before line {line}, for all of them `+ */`");
     }
     if hider_is_above {
         return format!("move it above line {line}; weir then opens the way");
     }
+    let text = include.pattern.text();
     let text = text.strip_suffix(b"/").unwrap_or(text);
     let slashes = text.iter().enumerate().skip(1).filter(|(_, byte)| **byte == b'/');
     let hidden: Vec<String> = slashes
