@@ -7,18 +7,20 @@
 //! | [`poll`] | takes votes in and folds them into SQL, each exactly once | `queue`, `store` |
 //! | [`queue`] | memcached as a queue that writers enter without a lock | nothing of weir |
 //! | [`store`] | polls, ballots and tallies in MySQL, MariaDB or SQLite | nothing of weir |
+//! | [`rules`] | rsync lists: parse, match, explain, check, expand | nothing of weir |
 //! | [`sample`] | chooses lines at random out of files and streams | nothing of weir |
 //! | [`config`] | settings: flag, environment, file, default, and which of them it was | nothing of weir |
 //! | [`cli`] | one file per command: its arguments and the few lines that call a room | all of the above |
 //!
-//! Imports run one way: `main -> cli -> {config, poll}`, `poll -> {queue, store}`. clap and anyhow stay in
+//! Imports run one way: `main -> cli -> {config, poll, rules, sample}`, `poll -> {queue, store}`. clap and anyhow stay in
 //! [`cli`]; only `cli::output` prints; library errors are types that name the server, key, URL or file that
-//! failed. `tests/layering.rs` holds the house to these rules.
+//! failed. `tests/it/layering.rs` holds the house to these rules.
 
 pub mod cli;
 pub mod config;
 pub mod poll;
 pub mod queue;
+pub mod rules;
 pub mod sample;
 pub mod slug;
 pub mod store;

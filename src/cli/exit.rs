@@ -18,6 +18,9 @@ pub const REFUSED: u8 = 3;
 /// Part of it is done: some lines were refused, or some servers failed.
 pub const PARTLY: u8 = 4;
 
+/// Ended by Ctrl-C, after printing what there was.
+pub const INTERRUPTED: u8 = 130;
+
 /// The table that `--help` and the manual page show.
 pub const HELP: &str = "\
 Exit codes:
@@ -25,7 +28,8 @@ Exit codes:
   1  failed
   2  wrong command line or setting; nothing was tried
   3  refused: poll unknown or closed, choice unknown, already voted
-  4  partly done: some lines were refused or some servers failed";
+  4  partly done: some lines were refused or some servers failed
+  130  ended by Ctrl-C, after printing what there was";
 
 /// A wrong use of the command line that clap cannot see.
 #[derive(Debug, thiserror::Error)]
@@ -37,11 +41,17 @@ pub struct Usage(pub String);
 #[error("{0}")]
 pub struct Partly(pub String);
 
+/// Ctrl-C ended it; there is nothing to tell.
+#[derive(Debug, thiserror::Error)]
+#[error("interrupted")]
+pub struct Interrupted;
+
 /// The code for an error.
 pub fn code_of(error: &anyhow::Error) -> u8 {
     if error.is::<Partly>() {
         PARTLY
     } else if error.is::<Usage>()
+        || error.is::<crate::cli::sample::Refused>()
         || error.is::<ConfigError>()
         || error.is::<SlugError>()
         || error.is::<PollError>()

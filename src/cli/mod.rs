@@ -3,6 +3,8 @@
 //! | file | what it does |
 //! |---|---|
 //! | `poll/` | `weir poll ...`, a file per command |
+//! | `rules/` | `weir rules ...` |
+//! | `sample.rs` | `weir sample` |
 //! | `show_config.rs` | `weir config` |
 //! | `docs.rs` | `weir completions`, `weir man` |
 //! | `settings.rs` | flags, environment and file made into what the rooms take |
@@ -19,6 +21,8 @@ mod docs;
 mod exit;
 mod output;
 mod poll;
+mod rules;
+mod sample;
 mod settings;
 mod show_config;
 
@@ -43,6 +47,10 @@ struct Cli {
 enum Command {
     /// Polls that survive a spike: votes through memcached into SQL, each counted once
     Poll(Box<poll::Args>),
+    /// Read rsync include/exclude lists: check them, explain them, make them do what they say
+    Rules(rules::RulesArgs),
+    /// Choose lines at random, each as likely as any other, out of files and streams of any length
+    Sample(sample::Args),
     /// Show every setting, its value and where it came from
     Config(show_config::Args),
     /// Print a completion script for a shell
@@ -68,6 +76,8 @@ pub fn main() -> ExitCode {
     let heeded = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::default()).map_err(anyhow::Error::from);
     let done = heeded.and_then(|_| match cli.command {
         Command::Poll(args) => args.run(&mut out),
+        Command::Rules(args) => run_rules(&args, cli.quiet, &mut out),
+        Command::Sample(args) => run_sample(&args, &mut out),
         Command::Config(args) => args.run(&mut out),
         Command::Completions(args) => args.run(Cli::command(), &mut out),
         Command::Man(args) => args.run(Cli::command(), &mut out),
@@ -76,12 +86,30 @@ pub fn main() -> ExitCode {
     let code = match done.and(flushed) {
         Ok(()) => exit::DONE,
         Err(error) if exit::is_broken_pipe(&error) => exit::DONE,
+        Err(error) if error.is::<exit::Interrupted>() => exit::INTERRUPTED,
         Err(error) => {
             output::error(&error);
             exit::code_of(&error)
         }
     };
     exit::exit(code)
+}
+
+fn run_rules(args: &rules::RulesArgs, quiet: bool, out: &mut Output) -> anyhow::Result<()> {
+    let (data, notes) = out.writers();
+    match rules::run(args, quiet, data, notes)? {
+        rules::Outcome::Done => Ok(()),
+        rules::Outcome::Bad(what) => Err(anyhow::Error::msg(what)),
+        rules::Outcome::Partly(what) => Err(exit::Partly(what).into()),
+    }
+}
+
+fn run_sample(args: &sample::Args, out: &mut Output) -> anyhow::Result<()> {
+    let (data, notes) = out.writers();
+    match sample::run(args, data, notes)? {
+        sample::Ending::Whole => Ok(()),
+        sample::Ending::Interrupted => Err(exit::Interrupted.into()),
+    }
 }
 
 /// clap repeats a wrong argument as it is, which may move the cursor or fill the screen.

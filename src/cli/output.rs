@@ -15,13 +15,14 @@ use tracing_subscriber::registry::LookupSpan;
 /// What a command prints to.
 pub struct Output {
     stdout: BufWriter<StdoutLock<'static>>,
+    stderr: io::Stderr,
     quiet: bool,
 }
 
 impl Output {
     /// Output for one command; `quiet` drops what is neither data nor an error.
     pub fn new(quiet: bool) -> Output {
-        Output { stdout: BufWriter::new(io::stdout().lock()), quiet }
+        Output { stdout: BufWriter::with_capacity(64 * 1024, io::stdout().lock()), stderr: io::stderr(), quiet }
     }
 
     /// Prints a line of data.
@@ -44,6 +45,11 @@ impl Output {
     /// Stdout itself, for bytes that are made elsewhere.
     pub fn stdout(&mut self) -> &mut impl Write {
         &mut self.stdout
+    }
+
+    /// Stdout for data and stderr for all else, for commands that write both themselves.
+    pub fn writers(&mut self) -> (&mut dyn Write, &mut dyn Write) {
+        (&mut self.stdout, &mut self.stderr)
     }
 
     /// Makes sure that everything printed so far is on its way.

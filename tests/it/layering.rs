@@ -7,11 +7,13 @@ use std::path::{Path, PathBuf};
 const FILE_MAX_LINES: usize = 400;
 
 /// Room and the rooms it may import; every room may use the leaf `slug`.
-const MAY_IMPORT: [(&str, &[&str]); 5] = [
-    ("cli", &["config", "poll", "queue", "store", "slug", "cli"]),
+const MAY_IMPORT: [(&str, &[&str]); 7] = [
+    ("cli", &["config", "poll", "queue", "rules", "sample", "store", "slug", "cli"]),
     ("config", &[]),
     ("poll", &["queue", "store", "slug", "poll"]),
     ("queue", &["slug", "queue"]),
+    ("rules", &["rules"]),
+    ("sample", &["sample"]),
     ("store", &["slug", "store"]),
 ];
 
