@@ -52,8 +52,13 @@ awk 'BEGIN { for (n = 0; n < 100000; n++) print "now\t" (n % 3 ? "now" : "later"
 run poll vote --batch "$dir/votes.tsv"
 
 say "Flush: everything queued goes into the database, each ballot once"
-run poll flush
-run poll flush
+if [ -n "$server" ]; then
+    run poll flush
+    run poll flush
+else
+    # Nothing is queued here, and the server that is away is worth an exit code to a cron job.
+    run poll flush || { [ $? -eq 4 ] && echo "exit code 4: a server could not be asked"; }
+fi
 
 say "Results"
 run poll results now
