@@ -14,6 +14,9 @@ use super::judge::{Docket, Judge};
 /// How many slots are read in one round trip: at 1 MiB an item this bounds the memory of a read.
 const READ_SLOTS: usize = 128;
 
+/// A portion is handed over when it has so many ballots.
+const PORTION_BALLOTS: u64 = 8_000;
+
 /// Slots to read, in the numbering of the database.
 #[derive(Clone, Copy)]
 pub(super) struct Span {
@@ -62,17 +65,30 @@ pub(super) fn read_windows(
 ) {
     for window in windows(span) {
         let Some(last) = window.last().copied() else { return };
-        let read = queue::fetch(connection, keys, &window, |ticket| span.slot(ticket)).map(|entries| {
-            let now_ms = super::now_ms();
-            let judged = entries.into_iter().map(|entry| {
-                let origin = format!("{queue} {}", entry.ticket);
-                (entry.ticket, judge.judge(&origin, &entry.bytes, now_ms))
-            });
-            (last, judged.collect::<Vec<_>>())
-        });
-        let end = read.as_ref().map_or(true, |(_, entries)| span.until_empty && entries.is_empty());
-        // The receiver goes away when writing failed: then nothing more is to be read.
-        if sender.send(read).is_err() || end {
+        let entries = match queue::fetch(connection, keys, &window, |ticket| span.slot(ticket)) {
+            Ok(entries) => entries,
+            Err(error) => {
+                // Whether it is heard or not, this is the end.
+                let _ = sender.send(Err(error));
+                return;
+            }
+        };
+        let end = span.until_empty && entries.is_empty();
+        let (mut portion, mut ballots, now_ms) = (Vec::new(), 0, super::now_ms());
+        for entry in entries {
+            let docket = judge.judge(&format!("{queue} {}", entry.ticket), &entry.bytes, now_ms);
+            ballots += docket.ballots();
+            portion.push((entry.ticket, docket));
+            // The database need not wait until all that was read in one go is judged.
+            if ballots >= PORTION_BALLOTS {
+                ballots = 0;
+                // The receiver goes away when writing failed: then nothing more is to be read.
+                if sender.send(Ok((entry.ticket, std::mem::take(&mut portion)))).is_err() {
+                    return;
+                }
+            }
+        }
+        if sender.send(Ok((last, portion))).is_err() || end {
             return;
         }
     }
