@@ -22,7 +22,7 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Duration;
 
 use crate::queue::{self, Acquired, Address, Connection, Keys, Lock, Position, Ticket};
-use crate::store::{self, Advance, Store, TRANSACTION_ROWS_MAX, fold_all};
+use crate::store::{self, Advance, Folded, Store, TRANSACTION_ROWS_MAX, fold_all};
 
 use super::ballot::IdentityKey;
 use super::judge::{Docket, Judge};
@@ -286,15 +286,8 @@ impl Drain<'_> {
             return Ok(());
         }
         (self.watch)(Step::Folding);
-        let mut count = Count {
-            ballots: docket.ballots(),
-            refused: docket.refused(),
-            dead_letters: docket.dead_letters(),
-            ..Count::default()
-        };
         let advance = Advance { queue, from, to: number_of(last), at_ms: super::now_ms() };
-        let folded = fold_all(store, docket.into_batch(), Some(advance))?;
-        (count.counted, count.duplicates) = (folded.counted, folded.duplicates);
+        let count = write_docket(store, docket, Some(advance))?;
         self.head = Some(advance.to);
         self.count += count;
         tracing::info!("queue {queue}: {} ballots up to ticket {last}, {} of them new", count.ballots, count.counted);
@@ -307,6 +300,17 @@ impl Drain<'_> {
         (self.watch)(Step::Deleted { done: last.value().saturating_sub(span.after.value()) });
         Ok(())
     }
+}
+
+/// Writes judged ballots, with the queue's head if they come from one, and tells what they came to.
+pub(super) fn write_docket(
+    store: &mut dyn Store,
+    docket: Docket,
+    advance: Option<Advance<'_>>,
+) -> Result<Count, store::Error> {
+    let (ballots, refused, dead_letters) = (docket.ballots(), docket.refused(), docket.dead_letters());
+    let Folded { counted, duplicates } = fold_all(store, docket.into_batch(), advance)?;
+    Ok(Count { ballots, counted, duplicates, refused, dead_letters })
 }
 
 /// The name of a server's queue in the database.

@@ -6,10 +6,10 @@
 use std::time::Duration;
 
 use crate::queue::{self, Address, Keys};
-use crate::store::{self, DatabaseUrl, Store, fold_all};
+use crate::store::{self, DatabaseUrl, Store};
 
 use super::ballot::{IdentityKey, Poll};
-use super::drain::{Count, Drain, DrainError, Step};
+use super::drain::{Count, Drain, DrainError, Step, write_docket};
 use super::judge::Judge;
 use super::servers::Servers;
 use super::spool::{Spool, SpoolError};
@@ -134,14 +134,7 @@ impl Flusher {
             };
             let origin = format!("spool {}", path.display());
             let docket = judge.judge(&origin, &bytes, super::now_ms());
-            let mut count = Count {
-                ballots: docket.ballots(),
-                refused: docket.refused(),
-                dead_letters: docket.dead_letters(),
-                ..Count::default()
-            };
-            let folded = fold_all(store, docket.into_batch(), None)?;
-            (count.counted, count.duplicates) = (folded.counted, folded.duplicates);
+            let count = write_docket(store, docket, None)?;
             tracing::info!("spool {}: {} ballots, {} counted", path.display(), count.ballots, count.counted);
             report.count += count;
             self.spool.remove(&path)?;

@@ -163,8 +163,8 @@ impl Booth {
                 Err(refusal) => outcomes[index] = Some(Outcome::Refused(Box::new(refusal))),
             }
         }
-        let (mut taken, left) = self.enqueue(pending, &mut deposit);
-        for one in taken.drain(..) {
+        let (taken, left) = self.enqueue(pending, &mut deposit);
+        for one in taken {
             outcomes[one.index] = Some(match one.refused {
                 Some(refusal) => Outcome::Refused(refusal),
                 None => Outcome::Taken(Place::Queued, one.ballot.identity),
