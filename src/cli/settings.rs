@@ -8,20 +8,15 @@ use clap::Args;
 
 use crate::config::{self, Config, Key};
 use crate::poll::ballot::IdentityKey;
-use crate::poll::flush::Flusher;
-use crate::poll::servers::Servers;
+pub use crate::poll::site::Site as Settings;
 use crate::poll::spool::Spool;
-use crate::poll::vote::{self, Booth};
 use crate::queue::{Address, Keys, Prefix};
-use crate::store::{self, DatabaseUrl, Store};
+use crate::store::DatabaseUrl;
 
 const DEFAULT_MEMCACHED: &str = "127.0.0.1:11211";
 const DEFAULT_PREFIX: &str = "poll-queue";
 const DEFAULT_COPIES: &str = "1";
 const DEFAULT_TIMEOUT: &str = "250ms";
-
-/// How long a person at a terminal waits for one answer of the database.
-const DATABASE_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Flags that every poll command takes.
 #[derive(Args, Debug, Default)]
@@ -51,24 +46,6 @@ pub struct SettingsArgs {
     /// Configuration file [env: WEIR_CONFIG] [default: ~/.config/weir/weir.toml, then /etc/weir/weir.toml]
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
-}
-
-/// The settings, ready for use. Making them opens nothing but the configuration file.
-pub struct Settings {
-    /// The memcached servers.
-    pub memcached: Vec<Address>,
-    /// The keys of their queues.
-    pub keys: Keys,
-    /// The database.
-    pub database: DatabaseUrl,
-    /// The spool.
-    pub spool: Spool,
-    /// Copies of each ballot.
-    pub copies: usize,
-    /// How long one memcached server may take.
-    pub timeout: Duration,
-    /// What turns voters into identities.
-    pub identity_key: IdentityKey,
 }
 
 impl SettingsArgs {
@@ -102,30 +79,6 @@ impl SettingsArgs {
             identity_key: IdentityKey::new(config.get(config::VOTER_SECRET).map(|setting| setting.value.as_str())),
             memcached,
         })
-    }
-}
-
-impl Settings {
-    /// Connections to the memcached servers, opened when first needed.
-    pub fn servers(&self) -> Servers {
-        Servers::new(&self.memcached, self.keys.clone(), self.timeout)
-    }
-
-    /// A booth that takes votes.
-    pub fn booth(self, locked: bool) -> Booth {
-        let servers = self.servers();
-        let settings = vote::Settings { copies: self.copies, locked };
-        Booth::new(servers, self.database, self.spool, self.identity_key, settings)
-    }
-
-    /// What drains the queues.
-    pub fn flusher(self) -> Flusher {
-        Flusher::new(self.memcached, self.keys, self.timeout, self.database, self.spool, self.identity_key)
-    }
-
-    /// The database, opened now.
-    pub fn store(&self) -> Result<Box<dyn Store>, store::Error> {
-        store::open(&self.database, DATABASE_PATIENCE)
     }
 }
 

@@ -19,6 +19,9 @@ use super::vote::note;
 /// How long a process believes what it has read of a definition.
 const FRESH: Duration = Duration::from_secs(1);
 
+/// How many definitions a process keeps at once: names that somebody makes up must not fill its memory.
+const READ_MAX: usize = 1024;
+
 /// How long one process has for refilling a definition before the next may try, in seconds.
 const LEASE_SECONDS: u32 = 3;
 
@@ -63,7 +66,13 @@ impl Definitions {
     ) -> &Known {
         let stale = self.read.get(slug).is_none_or(|(at, _)| now.saturating_duration_since(*at) > FRESH);
         if stale {
-            let known = look_up(slug, &servers.ranked(identity), servers, database, failures);
+            let known = look_up(slug, &servers.ranking().ranked(identity), servers, database, failures);
+            if self.read.len() >= READ_MAX {
+                self.read.retain(|_, (at, _)| now.saturating_duration_since(*at) <= FRESH);
+            }
+            if self.read.len() >= READ_MAX {
+                self.read.clear();
+            }
             self.read.insert(slug.clone(), (Instant::now(), known));
         }
         self.read.get(slug).map_or(&Known::CannotTell, |(_, known)| known)

@@ -7,7 +7,9 @@
 //! | [`servers`] | the memcached servers: ranking, connections, resting the dead |
 //! | [`database`] | the database as voters use it: opened late, rested after a failure |
 //! | [`definition`] | poll definitions kept in memcached, refilled by one process at a time |
+//! | [`site`] | where a site's polls live, as one value to make the others from |
 //! | [`vote`] | the way in: queue, else database, else spool |
+//! | [`batcher`] | many callers at once: what has gathered is cast together |
 //! | [`spool`] | ballots on disk, for when everything else is down |
 //! | [`judge`] | a ballot found in a queue: row, refusal or dead letter |
 //! | `read_ahead` | a queue's entries, read and judged while the database writes |
@@ -25,6 +27,7 @@
 //! silently nothing.
 
 pub mod ballot;
+pub mod batcher;
 pub mod database;
 pub mod definition;
 pub mod drain;
@@ -33,6 +36,7 @@ pub mod judge;
 mod read_ahead;
 pub mod results;
 pub mod servers;
+pub mod site;
 pub mod spool;
 pub mod status;
 pub mod vote;

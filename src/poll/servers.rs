@@ -7,6 +7,7 @@
 //! A server that failed rests for a while before it is tried again, so that a dead one costs a long-lived
 //! process its time-out now and then and not with every vote.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::queue::{Address, Connection, Error, Keys};
@@ -20,10 +21,43 @@ const REST: Duration = Duration::from_secs(5);
 /// How long after its last answer a connection is taken to be alive.
 const ALIVE: Duration = Duration::from_millis(100);
 
+/// In which order ballots try the servers.
+#[derive(Debug, Clone)]
+pub struct Ranking {
+    addresses: Arc<[Address]>,
+}
+
+impl Ranking {
+    /// The servers' indexes in the order in which a ballot of this identity tries them.
+    pub fn ranked(&self, identity: Identity) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..self.addresses.len()).collect();
+        if order.len() > 1 {
+            order.sort_by_cached_key(|index| {
+                let mut hasher = blake3::Hasher::new();
+                hasher.update(&identity.0).update(self.addresses[*index].as_str().as_bytes());
+                std::cmp::Reverse(*hasher.finalize().as_bytes())
+            });
+        }
+        order
+    }
+
+    /// The `rank`th server that a ballot of this identity tries, from 0.
+    pub fn choice(&self, identity: Identity, rank: usize) -> usize {
+        // A single server is the common case, and a batch asks for every ballot.
+        if self.addresses.len() == 1 { 0 } else { self.ranked(identity)[rank] }
+    }
+
+    /// The `rank`th server that is tried, from 0, when the first of all is to be `home`.
+    pub fn from_home(&self, home: usize, rank: usize) -> usize {
+        (home + rank) % self.addresses.len()
+    }
+}
+
 /// The servers, in the order of the configuration.
 pub struct Servers {
     keys: Keys,
     timeout: Duration,
+    ranking: Ranking,
     all: Vec<Server>,
 }
 
@@ -40,7 +74,8 @@ impl Servers {
     pub fn new(addresses: &[Address], keys: Keys, timeout: Duration) -> Servers {
         let server =
             |address: &Address| Server { address: address.clone(), connection: None, answered: None, resting: None };
-        Servers { keys, timeout, all: addresses.iter().map(server).collect() }
+        let ranking = Ranking { addresses: addresses.into() };
+        Servers { keys, timeout, ranking, all: addresses.iter().map(server).collect() }
     }
 
     /// The keys of their queues.
@@ -58,23 +93,9 @@ impl Servers {
         self.all.is_empty()
     }
 
-    /// The servers' indexes in the order in which a ballot of this identity tries them.
-    pub fn ranked(&self, identity: Identity) -> Vec<usize> {
-        let mut order: Vec<usize> = (0..self.all.len()).collect();
-        if order.len() > 1 {
-            order.sort_by_cached_key(|index| {
-                let mut hasher = blake3::Hasher::new();
-                hasher.update(&identity.0).update(self.all[*index].address.as_str().as_bytes());
-                std::cmp::Reverse(*hasher.finalize().as_bytes())
-            });
-        }
-        order
-    }
-
-    /// The `rank`th server that a ballot of this identity tries, from 0.
-    pub fn choice(&self, identity: Identity, rank: usize) -> usize {
-        // A single server is the common case, and a batch asks for every ballot.
-        if self.all.len() == 1 { 0 } else { self.ranked(identity)[rank] }
+    /// In which order ballots try them.
+    pub fn ranking(&self) -> &Ranking {
+        &self.ranking
     }
 
     /// Does `work` on a connection to a server, which is kept for the next time. All of it together may take
@@ -87,7 +108,7 @@ impl Servers {
         index: usize,
         work: impl FnOnce(&mut Connection, &Keys) -> Result<T, Error>,
     ) -> Result<T, Error> {
-        let Servers { keys, timeout, all } = self;
+        let Servers { keys, timeout, all, .. } = self;
         let server = &mut all[index];
         if let Some((until, why)) = &server.resting {
             if Instant::now() < *until {
@@ -143,7 +164,7 @@ mod tests {
         let servers = servers(&["a:1", "b:1", "c:1"]);
         let mut firsts = [0; 3];
         for number in 0..3000u128 {
-            let mut order = servers.ranked(Identity(number.to_be_bytes()));
+            let mut order = servers.ranking().ranked(Identity(number.to_be_bytes()));
             firsts[order[0]] += 1;
             order.sort_unstable();
             assert_eq!(order, [0, 1, 2]);
@@ -156,8 +177,8 @@ mod tests {
         let (all, fewer) = (servers(&["a:1", "b:1", "c:1"]), servers(&["a:1", "b:1"]));
         for number in 0..1000u128 {
             let identity = Identity(number.to_be_bytes());
-            let without_c: Vec<_> = all.ranked(identity).into_iter().filter(|index| *index != 2).collect();
-            assert_eq!(without_c, fewer.ranked(identity));
+            let without_c: Vec<_> = all.ranking().ranked(identity).into_iter().filter(|index| *index != 2).collect();
+            assert_eq!(without_c, fewer.ranking().ranked(identity));
         }
     }
 }

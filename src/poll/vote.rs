@@ -95,6 +95,7 @@ pub struct Booth {
     key: IdentityKey,
     settings: Settings,
     definitions: Definitions,
+    home: Option<usize>,
 }
 
 /// A vote on its way in.
@@ -147,7 +148,22 @@ impl Booth {
     /// A booth; nothing is opened yet.
     pub fn new(servers: Servers, database: DatabaseUrl, spool: Spool, key: IdentityKey, settings: Settings) -> Booth {
         let database = Database::new(database, DATABASE_PATIENCE);
-        Booth { servers, database, spool, key, settings, definitions: Definitions::default() }
+        Booth { servers, database, spool, key, settings, definitions: Definitions::default(), home: None }
+    }
+
+    /// The same booth beside one server, given by its index: votes of no name, which leave no mark to be found again,
+    /// try that server first. Named voters' votes go by their identities all the same.
+    pub(super) fn at_home(mut self, server: usize) -> Booth {
+        self.home = Some(server);
+        self
+    }
+
+    fn choice(&self, one: &Pending, rank: usize) -> usize {
+        let ranking = self.servers.ranking();
+        match self.home {
+            Some(home) if !one.named => ranking.from_home(home, rank),
+            _ => ranking.choice(one.ballot.identity, rank),
+        }
     }
 
     /// Takes votes: together they cost little more than one. Each outcome says whether its vote is acknowledged.
@@ -207,7 +223,7 @@ impl Booth {
         for rank in 0..self.servers.len() {
             let mut by_server: BTreeMap<usize, Vec<Pending>> = BTreeMap::new();
             for one in std::mem::take(&mut pending) {
-                by_server.entry(self.servers.choice(one.ballot.identity, rank)).or_default().push(one);
+                by_server.entry(self.choice(&one, rank)).or_default().push(one);
             }
             for (server, mut ballots) in by_server {
                 let locked = self.settings.locked;

@@ -8,6 +8,7 @@
 mod support;
 
 mod bad_input;
+mod batcher;
 mod commands;
 mod definitions;
 mod fallback;

@@ -1,0 +1,197 @@
+//! Group commit for writers that live long: many callers at once, each with a vote of its own.
+//!
+//! There is one *lane* a memcached server: a thread with its own [`Booth`] and connections. What has gathered in a
+//! lane while its last votes were under way goes out together as the next entry, and each caller is answered when its
+//! own entry is acknowledged. So nobody waits for a timer, a lone vote costs what it always did, and under load the
+//! round trips are shared: a lane's batches grow with what arrives in one round trip and no further.
+//!
+//! A vote goes to the lane of the server that its identity ranks first, where its mark is; a vote without a name leaves
+//! no mark and takes the lanes in turn. Everything else is the booth's: refusals, marks, copies, the next server in
+//! rank when one fails, the database when all do, then the spool. An answer says what [`Booth::cast`] would have said.
+//!
+//! It refuses to grow: a lane that has [`Limits::gathered_max`] votes waiting says so at once ([`NotGathered::Full`]), and the
+//! caller may try again later; such a vote was never begun. It does not know the notes' lock: holding that around
+//! every entry is what a group commit is there to avoid.
+//!
+//! Dropping the batcher casts everything that has gathered, answers it, and then ends the lanes' threads.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::thread::JoinHandle;
+
+use super::ballot::IdentityKey;
+use super::servers::Ranking;
+use super::site::Site;
+use super::vote::{Booth, Deposit, Outcome, Vote};
+
+/// How much a batcher takes on.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// How many votes may wait in one lane.
+    pub gathered_max: usize,
+    /// How many votes one lane casts together: all of them have one server's time-out between them, and entries are
+    /// cut at [`super::wire::ENTRY_MAX_LEN`] anyway.
+    pub batch_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits { gathered_max: 16_384, batch_max: 4096 }
+    }
+}
+
+/// What became of one vote.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// What became of it.
+    pub outcome: Outcome,
+    /// What failed on the way, for it or for a vote that was cast with it.
+    pub failures: Arc<[String]>,
+}
+
+/// Why a vote was not even begun. Trying it again is safe for every voter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotGathered {
+    /// As many votes wait as may.
+    #[error("too many votes are waiting to be taken: try again in a moment")]
+    Full,
+    /// Its lane has ended, which only a fault of the program does.
+    #[error("votes are not taken any more: the writer has ended")]
+    Ended,
+}
+
+type Reply = Box<dyn FnOnce(Answer) + Send>;
+
+struct Gathered {
+    vote: Vote,
+    reply: Reply,
+}
+
+/// Takes votes of many callers and casts together what has gathered.
+pub struct Batcher {
+    lanes: Vec<Lane>,
+    ranking: Ranking,
+    key: IdentityKey,
+    turn: AtomicUsize,
+}
+
+struct Lane {
+    sender: Option<SyncSender<Gathered>>,
+    thread: Option<JoinHandle<()>>,
+    waiting: Arc<AtomicUsize>,
+}
+
+impl Batcher {
+    /// Starts one lane a memcached server of the site. Nothing is opened before the first vote.
+    ///
+    /// # Errors
+    /// What the system said when it had no thread to give.
+    pub fn start(site: &Site, limits: Limits) -> std::io::Result<Batcher> {
+        let lane = |server: usize| {
+            let booth = site.clone().booth(false).at_home(server);
+            Lane::start(&site.memcached[server].to_string(), booth, limits)
+        };
+        Ok(Batcher {
+            lanes: (0..site.memcached.len()).map(lane).collect::<Result<_, _>>()?,
+            ranking: site.servers().ranking().clone(),
+            key: site.identity_key.clone(),
+            turn: AtomicUsize::new(0),
+        })
+    }
+
+    /// Hands a vote over and returns at once; `reply` is called on the lane's thread as soon as the vote's fate is known,
+    /// and should do no more than pass it on. It is dropped uncalled only if the lane fails by a fault of
+    /// the program: the vote's fate is then unknown.
+    ///
+    /// # Errors
+    /// [`NotGathered`]: the vote was not begun.
+    pub fn submit(&self, vote: Vote, reply: impl FnOnce(Answer) + Send + 'static) -> Result<(), NotGathered> {
+        let lane = self.lane_of(&vote);
+        let sender = lane.sender.as_ref().ok_or(NotGathered::Ended)?;
+        // Counted before it is sent, so that the lane never counts down what was not counted up.
+        lane.waiting.fetch_add(1, Ordering::Relaxed);
+        sender.try_send(Gathered { vote, reply: Box::new(reply) }).map_err(|error| {
+            lane.waiting.fetch_sub(1, Ordering::Relaxed);
+            match error {
+                TrySendError::Full(_) => NotGathered::Full,
+                TrySendError::Disconnected(_) => NotGathered::Ended,
+            }
+        })
+    }
+
+    /// Hands a vote over and waits until its fate is known.
+    ///
+    /// # Errors
+    /// [`NotGathered`]: [`NotGathered::Full`] if the vote was not begun; [`NotGathered::Ended`] also when the lane ended
+    /// under it.
+    pub fn cast(&self, vote: Vote) -> Result<Answer, NotGathered> {
+        let (sender, receiver) = sync_channel(1);
+        self.submit(vote, move |answer| {
+            // The receiver is there until it has its answer.
+            let _ = sender.send(answer);
+        })?;
+        receiver.recv().map_err(|_| NotGathered::Ended)
+    }
+
+    /// How many votes wait to be cast just now, over all lanes.
+    pub fn waiting(&self) -> usize {
+        self.lanes.iter().map(|lane| lane.waiting.load(Ordering::Relaxed)).sum()
+    }
+
+    fn lane_of(&self, vote: &Vote) -> &Lane {
+        let index = match &vote.voter {
+            _ if self.lanes.len() == 1 => 0,
+            Some(voter) => self.ranking.choice(self.key.named(&vote.poll, voter), 0),
+            None => self.turn.fetch_add(1, Ordering::Relaxed) % self.lanes.len(),
+        };
+        &self.lanes[index]
+    }
+}
+
+impl Drop for Batcher {
+    fn drop(&mut self) {
+        // All lanes are told first, so that they empty side by side.
+        self.lanes.iter_mut().for_each(|lane| lane.sender = None);
+        for thread in self.lanes.iter_mut().filter_map(|lane| lane.thread.take()) {
+            // A lane that panicked has said so already.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Lane {
+    fn start(server: &str, booth: Booth, limits: Limits) -> std::io::Result<Lane> {
+        let (sender, receiver) = sync_channel(limits.gathered_max.max(1));
+        let waiting = Arc::new(AtomicUsize::new(0));
+        let (counter, batch_max) = (waiting.clone(), limits.batch_max.max(1));
+        let thread = std::thread::Builder::new()
+            .name(format!("votes {server}"))
+            .spawn(move || run(booth, &receiver, &counter, batch_max))?;
+        Ok(Lane { sender: Some(sender), thread: Some(thread), waiting })
+    }
+}
+
+/// Casts what gathers until nobody can hand over more.
+fn run(mut booth: Booth, receiver: &Receiver<Gathered>, waiting: &AtomicUsize, batch_max: usize) {
+    let mut told = Vec::new();
+    while let Ok(first) = receiver.recv() {
+        let gathered = std::iter::once(first).chain(receiver.try_iter()).take(batch_max);
+        let (votes, replies): (Vec<_>, Vec<_>) = gathered.map(|one| (one.vote, one.reply)).unzip();
+        waiting.fetch_sub(votes.len(), Ordering::Relaxed);
+        let Deposit { outcomes, failures, .. } = booth.cast(votes);
+        tell(&failures, &mut told);
+        let failures: Arc<[String]> = failures.into();
+        for (reply, outcome) in replies.into_iter().zip(outcomes) {
+            reply(Answer { outcome, failures: failures.clone() });
+        }
+    }
+}
+
+/// A trouble that lasts is told once, and again when it comes back.
+fn tell(failures: &[String], told: &mut Vec<String>) {
+    failures.iter().filter(|failure| !told.contains(failure)).for_each(|failure| tracing::warn!("{failure}"));
+    if *failures != told[..] {
+        *told = failures.to_vec();
+    }
+}

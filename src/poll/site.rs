@@ -1,0 +1,64 @@
+//! Where a site's polls live, as one value: its memcached servers, its database, its spool and its secret. Out of it
+//! come the booth that takes votes, the flusher that drains them, and the connections of readers.
+//!
+//! Making one opens nothing.
+
+use std::time::Duration;
+
+use crate::queue::{Address, Keys};
+use crate::store::{self, DatabaseUrl, Store};
+
+use super::ballot::IdentityKey;
+use super::flush::Flusher;
+use super::servers::Servers;
+use super::spool::Spool;
+use super::vote::{self, Booth};
+
+/// How long a person at a terminal waits for one answer of the database.
+const DATABASE_PATIENCE: Duration = Duration::from_secs(60);
+
+/// Where a site's polls live.
+#[derive(Clone)]
+pub struct Site {
+    /// The memcached servers.
+    pub memcached: Vec<Address>,
+    /// The keys of their queues.
+    pub keys: Keys,
+    /// The database.
+    pub database: DatabaseUrl,
+    /// The spool.
+    pub spool: Spool,
+    /// Copies of each ballot.
+    pub copies: usize,
+    /// How long one memcached server may take.
+    pub timeout: Duration,
+    /// What turns voters into identities.
+    pub identity_key: IdentityKey,
+}
+
+impl Site {
+    /// Connections to the memcached servers, opened when first needed.
+    pub fn servers(&self) -> Servers {
+        Servers::new(&self.memcached, self.keys.clone(), self.timeout)
+    }
+
+    /// A booth that takes votes; with `locked` it holds the notes' lock while it enqueues.
+    pub fn booth(self, locked: bool) -> Booth {
+        let servers = self.servers();
+        let settings = vote::Settings { copies: self.copies, locked };
+        Booth::new(servers, self.database, self.spool, self.identity_key, settings)
+    }
+
+    /// What drains the queues.
+    pub fn flusher(self) -> Flusher {
+        Flusher::new(self.memcached, self.keys, self.timeout, self.database, self.spool, self.identity_key)
+    }
+
+    /// The database, opened now.
+    ///
+    /// # Errors
+    /// [`store::Error::Failure`].
+    pub fn store(&self) -> Result<Box<dyn Store>, store::Error> {
+        store::open(&self.database, DATABASE_PATIENCE)
+    }
+}
