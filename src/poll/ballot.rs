@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::slug::{Slug, shown};
-pub use crate::store::{Choice, Identity, Poll};
+pub use crate::store::{Choice, Identity, Once, OnceError, Poll};
 
 /// The fewest and the most choices: the most fits one signed 64-bit set.
 pub const CHOICES: std::ops::RangeInclusive<usize> = 2..=63;
@@ -109,6 +109,16 @@ impl IdentityKey {
         IdentityKey(blake3::derive_key("weir voter identity v1", secret.unwrap_or_default().as_bytes()))
     }
 
+    /// Whether it was made without a secret, so that anybody can make it.
+    pub fn is_guessable(&self) -> bool {
+        self.0 == IdentityKey::new(None).0
+    }
+
+    /// Another key, made from this one for another purpose: neither tells anything of the other.
+    pub fn derive(&self, purpose: &str) -> [u8; 32] {
+        blake3::derive_key(purpose, &self.0)
+    }
+
     /// The identity of a named voter in one poll: the first half of a keyed BLAKE3.
     pub fn named(&self, poll: &Slug, voter: &Voter) -> Identity {
         let mut hasher = blake3::Hasher::new_keyed(&self.0);
@@ -180,7 +190,17 @@ impl Poll {
         }
         let id = i64::from_be_bytes(rand::random()) & ((1 << 62) - 1);
         let created_at_ms = super::now_ms();
-        Ok(Poll { id, slug, question, choices, pick_max, created_at_ms, closes_at_ms, closed_at_ms: None })
+        Ok(Poll {
+            id,
+            slug,
+            question,
+            choices,
+            pick_max,
+            created_at_ms,
+            closes_at_ms,
+            closed_at_ms: None,
+            once: Once::default(),
+        })
     }
 
     /// From when on it takes no votes, in milliseconds of Unix time: when somebody closed it, or when it

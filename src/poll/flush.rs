@@ -13,7 +13,7 @@ use super::drain::{Count, Drain, DrainError, Step, write_docket};
 use super::judge::Judge;
 use super::servers::Servers;
 use super::spool::{Spool, SpoolError};
-use super::{definition, results};
+use super::{definition, results, turnout};
 
 /// How long the database may take for one answer: a chunk's commit on a busy disk.
 const DATABASE_PATIENCE: Duration = Duration::from_secs(60);
@@ -60,6 +60,7 @@ pub struct Flusher {
     spool: Spool,
     key: IdentityKey,
     store: Option<Box<dyn Store>>,
+    counts_turnout: bool,
 }
 
 impl Flusher {
@@ -72,7 +73,12 @@ impl Flusher {
         spool: Spool,
         key: IdentityKey,
     ) -> Flusher {
-        Flusher { addresses, keys, timeout, database, spool, key, store: None }
+        Flusher { addresses, keys, timeout, database, spool, key, store: None, counts_turnout: false }
+    }
+
+    /// The same, keeping the turnout in memcached too. For services: it reads all ballots of a poll now and then.
+    pub fn counting_turnout(self) -> Flusher {
+        Flusher { counts_turnout: true, ..self }
     }
 
     /// Drains everything that is there now.
@@ -148,6 +154,7 @@ impl Flusher {
         let timeout = self.timeout.max(PUBLISH_TIMEOUT);
         let reachable: Vec<_> = self.addresses.iter().filter(|address| !mentioned(report, address)).cloned().collect();
         let mut servers = Servers::new(&reachable, self.keys.clone(), timeout);
+        let mut shown = Vec::new();
         for _ in 0..PUBLISH_ROUNDS {
             let now_ms = super::now_ms();
             let recent = |poll: &&Poll| poll.ends_at_ms().is_none_or(|end| end > now_ms - ENDED_REFRESH_MS);
@@ -157,10 +164,17 @@ impl Flusher {
             for error in failed.into_iter().flatten().filter(|error| !matches!(error, queue::Error::Resting { .. })) {
                 report.failures.push(error.to_string());
             }
+            shown = polls;
             // A poll opened or closed since it was read here has just been put back to what it was.
             let before = std::mem::replace(&mut all, store.polls()?);
             if all == before {
                 break;
+            }
+        }
+        let due = if self.counts_turnout { shown.as_slice() } else { &[] };
+        for error in turnout::refresh(due, store, &mut servers)? {
+            if !matches!(error, queue::Error::Resting { .. }) {
+                report.failures.push(error.to_string());
             }
         }
         Ok(())

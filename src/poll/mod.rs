@@ -16,6 +16,8 @@
 //! | [`drain`] | one queue into the database, a chunk at a time |
 //! | [`flush`] | all queues, the spool, then fresh definitions and totals |
 //! | [`results`] | totals, from memcached or the database |
+//! | [`shown`] | a poll's definition as readers of JSON see it |
+//! | [`turnout`] | how many voted when, kept in memcached beside the totals |
 //! | [`status`] | depth, age, health: what an operator looks at |
 //!
 //! # The promise
@@ -36,9 +38,11 @@ pub mod judge;
 mod read_ahead;
 pub mod results;
 pub mod servers;
+pub mod shown;
 pub mod site;
 pub mod spool;
 pub mod status;
+pub mod turnout;
 pub mod vote;
 pub mod wire;
 

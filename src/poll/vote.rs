@@ -43,6 +43,17 @@ pub enum Place {
     Spooled,
 }
 
+impl Place {
+    /// What receipts call it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Place::Queued => "queued",
+            Place::Stored => "stored",
+            Place::Spooled => "spooled",
+        }
+    }
+}
+
 /// A vote as it comes in, its names checked.
 #[derive(Debug, Clone)]
 pub struct Vote {

@@ -146,6 +146,11 @@ impl Keys {
         self.under(format_args!("totals-{slug}"))
     }
 
+    /// A poll's turnout.
+    pub fn turnout(&self, slug: &Slug) -> String {
+        self.under(format_args!("turnout-{slug}"))
+    }
+
     /// The mark that `identity` has voted in a poll.
     pub fn voted(&self, slug: &Slug, identity: &[u8; 16]) -> String {
         self.under(format_args!("voted-{slug}-{:032x}", u128::from_be_bytes(*identity)))

@@ -13,6 +13,7 @@
 mod batch;
 mod mysql;
 mod mysql_batch;
+mod once;
 mod record;
 mod sqlite;
 mod url;
@@ -20,6 +21,7 @@ mod url;
 use std::fmt;
 use std::time::Duration;
 
+pub use once::{Once, OnceError};
 pub use record::{Advance, Batch, Choice, DeadLetter, Folded, Identity, Poll, QueueHead, Row, Tally};
 pub use url::{DatabaseUrl, DatabaseUrlError};
 
@@ -120,6 +122,14 @@ pub trait Store: Send {
     /// # Errors
     /// [`Error::Failure`].
     fn recount(&mut self, poll: &Poll) -> Result<(Tally, Tally), Error>;
+
+    /// How many ballots of a poll were cast in each step of time: pairs of (n, ballots) for the ballots cast from
+    /// `from_ms + n * step_ms` on, in order, with nothing for steps without any. It reads all of the poll's ballots.
+    /// Ballots of before `from_ms` are in step 0.
+    ///
+    /// # Errors
+    /// [`Error::Failure`].
+    fn turnout(&mut self, poll: &Poll, from_ms: i64, step_ms: i64) -> Result<Vec<(u64, u64)>, Error>;
 
     /// Hands every ballot of a poll to `each`, in the order of identities; memory does not grow with their
     /// number. `each` returning `false` ends it.

@@ -19,7 +19,7 @@ use super::batch::{Group, add_votes, groups};
 use super::mysql_batch::{PACKET_MIN, is_deadlock, write};
 use super::record::{Advance, Batch, Choice, DeadLetter, Folded, Identity, Poll, QueueHead, Row, Tally};
 use super::url::without_password;
-use super::{Cause, Error, Store};
+use super::{Cause, Error, Once, Store};
 
 mod migrations {
     refinery::embed_migrations!("src/store/migrations/mysql");
@@ -32,10 +32,11 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const DEADLOCK_ATTEMPTS: u32 = 10;
 
 type Rows<T> = Result<Vec<T>, mysql::Error>;
-type PollColumns = (i64, String, String, u8, i64, Option<i64>, Option<i64>);
+type PollColumns = (i64, String, String, u8, i64, Option<i64>, Option<i64>, Option<String>);
 type DeadLetterColumns = (Vec<u8>, String, String, Vec<u8>, i64);
 
-const SELECT_POLLS: &str = "SELECT id, slug, question, pick_max, created_at_ms, closes_at_ms, closed_at_ms FROM polls";
+const SELECT_POLLS: &str = "SELECT id, slug, question, pick_max, created_at_ms, closes_at_ms, closed_at_ms, \
+     (SELECT once_per FROM poll_once WHERE poll_id = polls.id) FROM polls";
 
 /// A MySQL database of polls.
 pub(super) struct MysqlStore {
@@ -154,6 +155,7 @@ impl Store for MysqlStore {
             )?;
             let created = tx.affected_rows() == 1;
             if created {
+                tx.exec_drop("INSERT INTO poll_once (poll_id, once_per) VALUES (?, ?)", (poll.id, poll.once.as_str()))?;
                 let choices = poll.choices.iter().enumerate();
                 tx.exec_batch(
                     "INSERT INTO choices (poll_id, position, choice, label) VALUES (?, ?, ?, ?)",
@@ -176,7 +178,7 @@ impl Store for MysqlStore {
                 of.entry(poll_id).or_default().push((key, label));
             }
             let polls = rows.into_iter().map(|row| whole_poll(of.remove(&row.0).unwrap_or_default(), row));
-            Ok::<_, Cause>(polls.collect::<Result<_, _>>()?)
+            polls.collect::<Result<_, Cause>>()
         })
     }
 
@@ -263,6 +265,16 @@ impl Store for MysqlStore {
         })
     }
 
+    fn turnout(&mut self, poll: &Poll, from_ms: i64, step_ms: i64) -> Result<Vec<(u64, u64)>, Error> {
+        self.run("reading the turnout", |connection| {
+            connection.exec(
+                "SELECT GREATEST(at_ms - ?, 0) DIV ? AS step, COUNT(*) FROM ballots WHERE poll_id = ? \
+                 GROUP BY step ORDER BY step",
+                (from_ms, step_ms.max(1), poll.id),
+            )
+        })
+    }
+
     fn for_each_ballot(&mut self, poll: &Poll, each: &mut dyn FnMut(Row) -> bool) -> Result<(), Error> {
         self.run("reading ballots", |connection| {
             let sql = "SELECT identity, picks, at_ms FROM ballots WHERE poll_id = ? ORDER BY identity";
@@ -304,11 +316,23 @@ fn sixteen(bytes: &[u8]) -> Result<[u8; 16], std::array::TryFromSliceError> {
     bytes.try_into()
 }
 
-fn whole_poll(choices: Vec<(String, String)>, row: PollColumns) -> Result<Poll, crate::slug::SlugError> {
-    let (id, slug, question, pick_max, created_at_ms, closes_at_ms, closed_at_ms) = row;
+fn whole_poll(choices: Vec<(String, String)>, row: PollColumns) -> Result<Poll, Cause> {
+    let (id, slug, question, pick_max, created_at_ms, closes_at_ms, closed_at_ms, once) = row;
+    // A poll of before there was a choice has none stored.
+    let once = once.map_or(Ok(Once::default()), |text| text.parse())?;
     let choices = choices.into_iter().map(|(key, label)| Ok(Choice { key: Slug::new(&key)?, label }));
     let choices = choices.collect::<Result<_, crate::slug::SlugError>>()?;
-    Ok(Poll { id, slug: Slug::new(&slug)?, question, choices, pick_max, created_at_ms, closes_at_ms, closed_at_ms })
+    Ok(Poll {
+        id,
+        slug: Slug::new(&slug)?,
+        question,
+        choices,
+        pick_max,
+        created_at_ms,
+        closes_at_ms,
+        closed_at_ms,
+        once,
+    })
 }
 
 fn tally(tx: &mut mysql::Transaction<'_>, poll: &Poll) -> Result<Tally, mysql::Error> {

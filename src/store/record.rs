@@ -3,6 +3,8 @@
 
 use crate::slug::Slug;
 
+use super::once::Once;
+
 /// One choice of a poll.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Choice {
@@ -31,6 +33,9 @@ pub struct Poll {
     pub closes_at_ms: Option<i64>,
     /// When somebody closed it, in milliseconds of Unix time.
     pub closed_at_ms: Option<i64>,
+    /// How voters on the web are told apart. Definitions written by an earlier weir do not have it.
+    #[serde(default)]
+    pub once: Once,
 }
 
 /// Who cast a ballot, as 16 bytes that do not tell the voter's name. (poll, identity) is the ballot's key.

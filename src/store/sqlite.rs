@@ -13,7 +13,7 @@ use crate::slug::Slug;
 
 use super::batch::{add_votes, groups, positions};
 use super::record::{Advance, Batch, Choice, DeadLetter, Folded, Identity, Poll, QueueHead, Row, Tally};
-use super::{Cause, Error, Store};
+use super::{Cause, Error, Once, OnceError, Store};
 
 mod migrations {
     refinery::embed_migrations!("src/store/migrations/sqlite");
@@ -81,6 +81,12 @@ impl Store for SqliteStore {
                     poll.closed_at_ms
                 ],
             )?;
+            if inserted == 1 {
+                tx.execute(
+                    "INSERT INTO poll_once (poll_id, once_per) VALUES (?1, ?2)",
+                    params![poll.id, poll.once.as_str()],
+                )?;
+            }
             for (position, choice) in poll.choices.iter().enumerate().take_while(|_| inserted == 1) {
                 tx.execute(
                     "INSERT INTO choices (poll_id, position, choice, label) VALUES (?1, ?2, ?3, ?4)",
@@ -186,6 +192,19 @@ impl Store for SqliteStore {
         })
     }
 
+    fn turnout(&mut self, poll: &Poll, from_ms: i64, step_ms: i64) -> Result<Vec<(u64, u64)>, Error> {
+        self.run("reading the turnout", |connection| {
+            let sql = "SELECT MAX(at_ms - ?2, 0) / ?3 AS step, COUNT(*) FROM ballots WHERE poll_id = ?1 \
+                       GROUP BY step ORDER BY step";
+            connection
+                .prepare_cached(sql)?
+                .query_map(params![poll.id, from_ms, step_ms.max(1)], |row| {
+                    Ok((row.get::<_, i64>(0)? as u64, row.get::<_, i64>(1)? as u64))
+                })?
+                .collect()
+        })
+    }
+
     fn for_each_ballot(&mut self, poll: &Poll, each: &mut dyn FnMut(Row) -> bool) -> Result<(), Error> {
         self.run("reading ballots", |connection| {
             let sql = "SELECT identity, picks, at_ms FROM ballots WHERE poll_id = ?1 ORDER BY identity";
@@ -228,7 +247,8 @@ impl Store for SqliteStore {
     }
 }
 
-const SELECT_POLLS: &str = "SELECT id, slug, question, pick_max, created_at_ms, closes_at_ms, closed_at_ms FROM polls";
+const SELECT_POLLS: &str = "SELECT id, slug, question, pick_max, created_at_ms, closes_at_ms, closed_at_ms, \
+     (SELECT once_per FROM poll_once WHERE poll_id = polls.id) FROM polls";
 
 fn poll_of(row: &SqlRow<'_>) -> rusqlite::Result<Poll> {
     Ok(Poll {
@@ -240,6 +260,15 @@ fn poll_of(row: &SqlRow<'_>) -> rusqlite::Result<Poll> {
         created_at_ms: row.get(4)?,
         closes_at_ms: row.get(5)?,
         closed_at_ms: row.get(6)?,
+        once: once_at(row, 7)?,
+    })
+}
+
+/// A poll of before there was a choice has none stored.
+fn once_at(row: &SqlRow<'_>, column: usize) -> rusqlite::Result<Once> {
+    let text: Option<String> = row.get(column)?;
+    text.map_or(Ok(Once::default()), |text| text.parse()).map_err(|error: OnceError| {
+        rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, Box::new(error))
     })
 }
 

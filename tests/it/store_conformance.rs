@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use weir::poll::ballot::{Choice, Identity, Poll};
+use weir::poll::ballot::{Choice, Identity, Once, Poll};
 use weir::slug::Slug;
 use weir::store::{self, Advance, Batch, DatabaseUrl, DeadLetter, Error, Folded, Row, Store, TRANSACTION_ROWS_MAX};
 
@@ -44,9 +44,24 @@ fn open(url: &DatabaseUrl) -> Box<dyn Store> {
 }
 
 #[test]
+fn turnout_is_counted_by_steps_of_time() {
+    on_every_store(|store, _| {
+        let (poll, other) = (poll("one"), poll("two"));
+        store.create_poll(&poll).unwrap();
+        store.create_poll(&other).unwrap();
+        // Cast at 1000 and a few milliseconds, one a millisecond.
+        let rows = |poll: &Poll| (0..30).map(|voter| row(poll, voter, 1)).collect::<Vec<_>>();
+        store.fold(batch([rows(&poll), rows(&other)].concat()), None).unwrap();
+        assert_eq!(store.turnout(&poll, 1000, 10).unwrap(), [(0, 10), (1, 10), (2, 10)]);
+        assert_eq!(store.turnout(&poll, 1005, 20).unwrap(), [(0, 25), (1, 5)]);
+        assert_eq!(store.turnout(&poll, 1000, 7_000_000).unwrap(), [(0, 30)]);
+    });
+}
+
+#[test]
 fn polls_are_kept_as_they_were_created() {
     on_every_store(|store, url| {
-        let (one, two) = (poll("one"), poll("two"));
+        let (one, two) = (poll("one"), Poll { once: Once::CookieAndIp, ..poll("two") });
         store.create_poll(&one).unwrap();
         store.create_poll(&two).unwrap();
         assert!(matches!(store.create_poll(&poll("one")), Err(Error::PollExists(name)) if name == slug("one")));

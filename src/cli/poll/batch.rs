@@ -13,7 +13,6 @@ use crate::cli::output::Output;
 use crate::poll::vote::{Booth, Outcome, Place, Vote};
 
 use super::batch_line::{Kinds, read_line};
-use super::vote::status_of;
 
 /// Votes cast together: enough to make an entry worth its round trips, few enough to hold.
 const VOTES_AT_ONCE: usize = 5000;
@@ -169,7 +168,7 @@ impl Batch<'_> {
         let Summary { accepted, queued, stored, spooled, duplicates, refused, .. } = self.summary;
         let places = [(Place::Queued, queued), (Place::Stored, stored), (Place::Spooled, spooled)];
         let places = places.iter().filter(|(_, count)| *count > 0);
-        let places: Vec<_> = places.map(|(place, count)| format!("{count} {}", status_of(*place))).collect();
+        let places: Vec<_> = places.map(|(place, count)| format!("{count} {}", place.name())).collect();
         let places = if places.is_empty() { String::new() } else { format!(" ({})", places.join(", ")) };
         let known = if duplicates > 0 { format!(", {duplicates} of them counted before") } else { String::new() };
         Ok(self.out.line(format_args!("accepted {accepted}{places}{known}, refused {refused}"))?)

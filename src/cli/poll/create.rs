@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use crate::cli::output::Output;
 use crate::cli::settings::Settings;
-use crate::poll::ballot::{Choice, Poll};
+use crate::poll::ballot::{Choice, Once, Poll};
 use crate::poll::definition;
 use crate::slug::Slug;
 
@@ -14,6 +14,7 @@ use super::open_close::read_closing;
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
   weir poll create now --question 'Now or later?' --choice now=Now --choice later=Later
+  weir poll create site --question 'One vote a household?' --choice yes=Yes --choice no=No --once ip
   weir poll create toppings --question 'Which three?' --pick 3 \\
       --choice ham=Ham --choice egg=Egg --choice leek=Leek --choice kale=Kale --closes '2026-12-24 18:00'")]
 pub struct Args {
@@ -32,6 +33,10 @@ pub struct Args {
     /// When it closes: a time (2026-12-24 18:00, RFC 3339) or a while from now (2h, 3d)
     #[arg(long, value_name = "WHEN", value_parser = read_closing)]
     closes: Option<i64>,
+    /// How voters on the web ("weir poll serve") are told apart, so that each votes once: by a signed cookie, by
+    /// address, by both, or not at all. Votes of the command line are not concerned
+    #[arg(long, value_name = "cookie|ip|cookie+ip|none", default_value_t, value_parser = str::parse::<Once>)]
+    once: Once,
     /// Print the new poll as JSON
     #[arg(long)]
     json: bool,
@@ -45,13 +50,14 @@ fn read_choice(text: &str) -> Result<Choice, String> {
 
 impl Args {
     pub(super) fn run(self, settings: Settings, out: &mut Output) -> Result<()> {
-        let poll = Poll::new(self.poll, self.question, self.choices, self.pick, self.closes)?;
+        let mut poll = Poll::new(self.poll, self.question, self.choices, self.pick, self.closes)?;
+        poll.once = self.once;
         settings.store()?.create_poll(&poll)?;
         for error in definition::publish(std::slice::from_ref(&poll), &mut settings.servers()) {
             out.warning(format_args!("{error}; voters there will read the poll from the database once"));
         }
         if self.json {
-            out.json(&super::list::Shown::new(&poll))?;
+            out.json(&crate::poll::shown::Shown::new(&poll))?;
         } else {
             out.line(format_args!("created {}", poll.slug))?;
         }

@@ -41,7 +41,7 @@ impl Args {
         let mut flusher = settings.flusher();
         match self.every {
             None => self.once(&mut flusher, out),
-            Some(every) => self.serve(&mut flusher, every, out),
+            Some(every) => self.serve(&mut flusher.counting_turnout(), every, out),
         }
     }
 

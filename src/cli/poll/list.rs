@@ -2,13 +2,12 @@
 
 use anyhow::Result;
 use comfy_table::{Table, presets};
-use serde::Serialize;
 
 use crate::cli::output::Output;
 use crate::cli::settings::Settings;
-use crate::poll::ballot::{Choice, Poll, time_text};
+use crate::poll::ballot::time_text;
 use crate::poll::now_ms;
-use crate::slug::Slug;
+use crate::poll::shown::Shown;
 
 /// Arguments of `weir poll list`.
 #[derive(clap::Args, Debug)]
@@ -17,32 +16,6 @@ pub struct Args {
     /// One JSON object a poll
     #[arg(long)]
     json: bool,
-}
-
-/// A poll as scripts read it.
-#[derive(Serialize)]
-pub(super) struct Shown<'a> {
-    poll: &'a Slug,
-    question: &'a str,
-    open: bool,
-    pick: u8,
-    created_at: String,
-    ends_at: Option<String>,
-    choices: &'a [Choice],
-}
-
-impl Shown<'_> {
-    pub(super) fn new(poll: &Poll) -> Shown<'_> {
-        Shown {
-            poll: &poll.slug,
-            question: &poll.question,
-            open: poll.is_open_at(now_ms()),
-            pick: poll.pick_max,
-            created_at: time_text(poll.created_at_ms),
-            ends_at: poll.ends_at_ms().map(time_text),
-            choices: &poll.choices,
-        }
-    }
 }
 
 impl Args {

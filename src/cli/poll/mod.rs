@@ -14,6 +14,7 @@ mod flush;
 mod list;
 mod open_close;
 mod results;
+mod serve;
 mod status;
 mod verify;
 mod vote;
@@ -47,6 +48,8 @@ enum Command {
     Export(export::Args),
     /// Show queues, servers, spool and dead letters
     Status(status::Args),
+    /// Serve polls on the web: pages, live results, a JSON interface
+    Serve(serve::Args),
     /// Recount the ballots and compare with the tallies
     Verify(verify::Args),
 }
@@ -65,6 +68,7 @@ impl Args {
             Command::Close(args) => args.run(settings, out),
             Command::Export(args) => args.run(settings, out),
             Command::Status(args) => args.run(settings, out),
+            Command::Serve(args) => args.run(settings, out),
             Command::Verify(args) => args.run(settings, out),
         }
     }

@@ -57,15 +57,6 @@ struct Receipt<'a> {
     id: String,
 }
 
-/// What a place is called.
-pub(super) fn status_of(place: Place) -> &'static str {
-    match place {
-        Place::Queued => "queued",
-        Place::Stored => "stored",
-        Place::Spooled => "spooled",
-    }
-}
-
 impl Args {
     pub(super) fn run(self, settings: Settings, out: &mut Output) -> Result<()> {
         if let Some(file) = &self.batch {
@@ -82,7 +73,7 @@ impl Args {
                 Outcome::NotTaken => anyhow::bail!("the vote was NOT taken: {}", deposit.failures.join("; ")),
                 Outcome::Taken(place, identity) => {
                     tell_of_failures(place, &deposit.failures, deposit.short_of_copies, copies, out);
-                    let status = status_of(place);
+                    let status = place.name();
                     if self.json {
                         out.json(&Receipt { status, poll: &poll, id: identity.to_string() })?;
                     } else {

@@ -1,0 +1,116 @@
+//! What every request shares, and which path goes where.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{FromRequestParts, Request, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderValue, StatusCode};
+use axum::middleware::from_fn_with_state;
+use axum::response::Response;
+use axum::routing::{get, post};
+use ipnet::IpNet;
+use tokio::sync::watch;
+
+use crate::poll::batcher::Batcher;
+use crate::poll::site::Site;
+
+use super::client::Client;
+use super::cookie::Cookies;
+use super::desk::Desk;
+use super::health::Health;
+use super::metrics::{Flushed, Metrics};
+use super::rate::RateLimit;
+use super::{Config, api, assets, form, gate, health, live, page};
+
+/// The longest body of a vote, in bytes: 64 picks of 64 bytes fit in either form.
+pub(super) const BODY_MAX_LEN: usize = 16 * 1024;
+
+/// What every request shares.
+pub(super) struct App {
+    pub batcher: Batcher,
+    pub desk: Arc<Desk>,
+    pub cookies: Cookies,
+    pub rate: RateLimit,
+    pub metrics: Metrics,
+    pub flushed: Option<Arc<Flushed>>,
+    pub health: Health,
+    pub trusted_proxies: Vec<IpNet>,
+    pub content_policy: HeaderValue,
+    pub is_framed: bool,
+    pub title: String,
+    /// Turns true when the service is to end.
+    pub ending: watch::Sender<bool>,
+}
+
+impl App {
+    pub(super) fn new(
+        config: &Config,
+        site: Site,
+        batcher: Batcher,
+        flushed: Option<Arc<Flushed>>,
+    ) -> std::io::Result<App> {
+        let is_framed = !config.embed_origins.is_empty();
+        Ok(App {
+            batcher,
+            desk: Arc::new(Desk::open(&site)?),
+            cookies: Cookies::new(&site.identity_key, is_framed),
+            rate: RateLimit::new(config.rate_limit),
+            metrics: Metrics::default(),
+            flushed,
+            health: Health::start(site)?,
+            trusted_proxies: config.trusted_proxies.clone(),
+            content_policy: gate::content_policy(&config.embed_origins).map_err(std::io::Error::other)?,
+            is_framed,
+            title: config.title.clone(),
+            ending: watch::Sender::new(false),
+        })
+    }
+}
+
+/// Every path, with the gate around all of them.
+pub(super) fn router(app: Arc<App>) -> Router {
+    Router::new()
+        .route("/", get(page::index))
+        .route("/polls/{poll}", get(page::poll).post(form::vote))
+        .route("/polls/{poll}/results", get(page::results))
+        .route("/polls/{poll}/events", get(live::events))
+        .route("/api/v1/polls", get(api::polls))
+        .route("/api/v1/polls/{poll}", get(api::poll))
+        .route("/api/v1/polls/{poll}/votes", post(api::vote))
+        .route("/api/v1/polls/{poll}/results", get(api::results))
+        .route("/api/v1/openapi.json", get(assets::openapi))
+        .route("/assets/{file}", get(assets::file))
+        .route("/favicon.ico", get(assets::icon))
+        .route("/metrics", get(health::metrics))
+        .route("/healthz", get(health::alive))
+        .route("/readyz", get(health::ready))
+        .fallback(unknown_path)
+        .method_not_allowed_fallback(unknown_method)
+        .layer(from_fn_with_state(app.clone(), gate::pass))
+        .with_state(app)
+}
+
+async fn unknown_path(State(app): State<Arc<App>>, request: Request) -> Response {
+    let (status, says) = (StatusCode::NOT_FOUND, "There is nothing at this address.");
+    match request.uri().path().starts_with("/api/") {
+        true => api::failure(status, "not_found", says),
+        false => page::failure(&app, status, says, false),
+    }
+}
+
+async fn unknown_method(State(app): State<Arc<App>>, request: Request) -> Response {
+    let (status, says) = (StatusCode::METHOD_NOT_ALLOWED, "This address does not take such a request.");
+    match request.uri().path().starts_with("/api/") {
+        true => api::failure(status, "method_not_allowed", says),
+        false => page::failure(&app, status, says, false),
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Client {
+    type Rejection = StatusCode;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Client, StatusCode> {
+        parts.extensions.get::<Client>().copied().ok_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+}

@@ -1,0 +1,121 @@
+//! `weir poll serve`: polls as pages and as a JSON interface, in one process that a site puts behind its proxy.
+//!
+//! | file | job |
+//! |---|---|
+//! | `app` | what every request shares, and which path goes where |
+//! | `connection` | sockets: how many, how slow, how they end |
+//! | `gate` | every request passes it: who asks, how often, and the headers of every answer |
+//! | `client` | a client's address, also behind trusted proxies |
+//! | `rate` | how often one address may ask |
+//! | `cookie` | the signed cookies: which browser this is, and where it has voted |
+//! | `secret` | what cookies are signed and addresses hashed with |
+//! | `vote` | a vote from a request to the batcher and back |
+//! | `form` | votes of the page's form |
+//! | `api` | the JSON interface |
+//! | `page/` | the pages |
+//! | `live` | results as they change, as server-sent events |
+//! | `desk` | what is known of polls, read by threads of their own and kept for a second |
+//! | `flushing` | the built-in flusher |
+//! | `metrics`, `health` | what a monitor asks |
+//! | `assets` | style, script, icon and interface description, all first-party |
+//!
+//! # What may block
+//! memcached, databases and files are blocking, so no task of the runtime touches them: votes are handed to the
+//! [batcher](crate::poll::batcher), and everything else is read by threads that answer through a channel.
+//!
+//! It refuses to keep or log a client's address: only its keyed hash goes anywhere, as a voter's name does. It refuses
+//! TLS, HTTP/2 and compression, which are the proxy's work.
+
+mod api;
+mod app;
+mod assets;
+mod client;
+mod connection;
+mod cookie;
+mod desk;
+mod flushing;
+mod form;
+mod gate;
+mod health;
+mod live;
+mod metrics;
+mod page;
+mod rate;
+mod secret;
+mod vote;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use ipnet::IpNet;
+pub use secret::SecretError;
+
+use crate::poll::batcher::{Batcher, Limits};
+use crate::poll::site::Site;
+
+use app::App;
+
+/// How a service is set up.
+pub struct Config {
+    /// Where the polls live.
+    pub site: Site,
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// The pause between two flushes of the built-in flusher; without one it is off.
+    pub flush_every: Option<Duration>,
+    /// Networks whose forwarding headers are believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Origins whose pages may show polls in a frame, such as `https://news.example`.
+    pub embed_origins: Vec<String>,
+    /// Requests a second that one address may make over a while; 0 for no limit.
+    pub rate_limit: u32,
+    /// What the pages are headed with.
+    pub title: String,
+    /// How many votes may wait in each lane of the batcher before voters are asked to come back.
+    pub waiting_max: usize,
+    /// How many connections are served at once.
+    pub connections_max: usize,
+}
+
+/// Why a service could not run.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The address is taken or not this machine's.
+    #[error("cannot listen on {listen}: {source}")]
+    Listen {
+        /// The address.
+        listen: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The system gave no threads or no descriptors.
+    #[error("cannot start: {0}")]
+    Start(std::io::Error),
+    /// The secret could not be read or made.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+}
+
+/// Serves until SIGTERM or SIGINT; then stops accepting, answers what is under way, flushes, and returns. `listening` is
+/// told the address once it takes requests.
+///
+/// # Errors
+/// [`Error`]; nothing was served.
+pub fn serve(config: Config, listening: impl FnOnce(SocketAddr)) -> Result<(), Error> {
+    let identity_key = secret::identity_key(&config.site)?;
+    let flusher = config.flush_every.map(|every| flushing::Flushing::start(&config.site, every));
+    let flusher = flusher.transpose().map_err(Error::Start)?;
+    let site = Site { identity_key, ..config.site.clone() };
+    let limits = Limits { gathered_max: config.waiting_max, ..Limits::default() };
+    let batcher = Batcher::start(&site, limits).map_err(Error::Start)?;
+    let flushed = flusher.as_ref().map(flushing::Flushing::seen);
+    let app = Arc::new(App::new(&config, site, batcher, flushed).map_err(Error::Start)?);
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Error::Start)?;
+    let served = runtime.block_on(connection::serve(app, &config, listening));
+    // Whatever connection was still open is cut here, and the batcher, owned by what is dropped with them, casts and
+    // answers all it has.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    drop(flusher);
+    served
+}

@@ -1,0 +1,94 @@
+//! The page where one votes, and the list of polls.
+
+use maud::{Markup, html};
+
+use crate::poll::ballot::{Poll, Refusal};
+use crate::poll::now_ms;
+
+use super::text::{duration, moment};
+
+/// The form of an open poll.
+pub(super) fn form(poll: &Poll, advice: Option<&str>, embedded: bool) -> Markup {
+    let several = poll.pick_max > 1;
+    let query = if embedded { "?embed=1" } else { "" };
+    html! {
+        @if let Some(advice) = advice {
+            p class="notice warn" role="alert" { (advice) }
+        }
+        form method="post" action={ "/polls/" (poll.slug) (query) } data-pick=(poll.pick_max) {
+            fieldset {
+                legend {
+                    p class="kicker" { "Vote" }
+                    h1 { (poll.question) }
+                }
+                p class="meta" { (hint(poll)) @if several { " " span data-left aria-live="polite" {} } }
+                ul class="choices" {
+                    @for choice in &poll.choices {
+                        li {
+                            label {
+                                @if several {
+                                    input type="checkbox" name="choice" value=(choice.key);
+                                } @else {
+                                    input type="radio" name="choice" value=(choice.key) required;
+                                }
+                                span { (choice.label) }
+                            }
+                        }
+                    }
+                }
+            }
+            div class="act" {
+                button type="submit" { "Vote" }
+                a href={ "/polls/" (poll.slug) "/results" (query) } { "See the results" }
+            }
+        }
+    }
+}
+
+/// The open polls, newest first.
+pub(super) fn list(open: &[&Poll]) -> Markup {
+    html! {
+        p class="kicker" { "Open now" }
+        h1 { "Have your say" }
+        @if open.is_empty() {
+            p { "No poll is open at the moment." }
+        } @else {
+            ul class="polls" {
+                @for poll in open {
+                    li {
+                        h2 { a href={ "/polls/" (poll.slug) } { (poll.question) } }
+                        p class="meta" {
+                            (closing(poll).unwrap_or_else(|| "Open until further notice".into())) " · "
+                            a href={ "/polls/" (poll.slug) "/results" } { "Results" }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn hint(poll: &Poll) -> String {
+    let pick = match poll.pick_max {
+        1 => "Choose one.".into(),
+        most if usize::from(most) == poll.choices.len() => "Choose as many as you like.".into(),
+        most => format!("Choose up to {most}."),
+    };
+    closing(poll).map_or_else(|| pick.clone(), |closing| format!("{pick} {closing}."))
+}
+
+fn closing(poll: &Poll) -> Option<String> {
+    let end = poll.ends_at_ms()?;
+    Some(format!("Closes in {}, on {}", duration(end - now_ms()), moment(end)))
+}
+
+/// What to do about a form that could not be taken.
+pub(in crate::web) fn advice(refusal: &Refusal, poll: &Poll) -> String {
+    match refusal {
+        Refusal::NoPick(_) => "Nothing was chosen yet: please choose, then vote.".into(),
+        Refusal::TooManyPicks { given, most, .. } => {
+            format!("You chose {given}, and this poll takes at most {most}. Please choose again.")
+        }
+        _ => format!("That is not a choice of this poll. Please choose out of these {}.", poll.choices.len()),
+    }
+}

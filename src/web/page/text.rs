@@ -1,0 +1,60 @@
+//! Numbers and times as readers like them.
+
+/// A number with its thousands apart: `12,345`.
+pub(super) fn count(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() * 4 / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A number of things: `1 vote`, `2 votes`.
+pub(super) fn counted(number: u64, one: &str) -> String {
+    format!("{} {one}{}", count(number), if number == 1 { "" } else { "s" })
+}
+
+/// A while: `5 seconds`, `3 minutes`, `2 hours`, `4 days`, rounded down.
+pub(super) fn duration(ms: i64) -> String {
+    let seconds = ms.max(0).unsigned_abs() / 1000;
+    match seconds {
+        0..120 => counted(seconds, "second"),
+        120..7200 => counted(seconds / 60, "minute"),
+        7200..172_800 => counted(seconds / 3600, "hour"),
+        _ => counted(seconds / 86_400, "day"),
+    }
+}
+
+/// How long ago something was, for readers.
+pub(super) fn ago(ms: i64) -> String {
+    if ms < 2000 { "just now".into() } else { format!("{} ago", duration(ms)) }
+}
+
+/// A moment as a date and time in UTC: `4 January 2026, 15:04 UTC`.
+pub(super) fn moment(at_ms: i64) -> String {
+    strftime(at_ms, "%-d %B %Y, %H:%M UTC")
+}
+
+/// A moment by a pattern, in UTC.
+pub(super) fn strftime(at_ms: i64, pattern: &str) -> String {
+    let at = jiff::Timestamp::from_millisecond(at_ms).unwrap_or_default();
+    at.to_zoned(jiff::tz::TimeZone::UTC).strftime(pattern).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_and_times_read_well() {
+        assert_eq!([0, 999, 1000, 1_234_567].map(count), ["0", "999", "1,000", "1,234,567"]);
+        assert_eq!([1, 2].map(|n| counted(n, "vote")), ["1 vote", "2 votes"]);
+        assert_eq!([0, 1999, 2000, 119_000, 120_000].map(ago)[1..4], ["just now", "2 seconds ago", "119 seconds ago"]);
+        assert_eq!(duration(86_400_000 * 3), "3 days");
+        assert_eq!(moment(0), "1 January 1970, 00:00 UTC");
+    }
+}
