@@ -23,3 +23,4 @@ mod refusals;
 mod signals;
 mod store_conformance;
 mod vote_and_flush;
+mod web;

@@ -51,6 +51,9 @@ impl Store for Interrupted<'_> {
     fn recount(&mut self, poll: &Poll) -> Answer<(Tally, Tally)> {
         self.inner.recount(poll)
     }
+    fn turnout(&mut self, poll: &Poll, from_ms: i64, step_ms: i64) -> Answer<Vec<(u64, u64)>> {
+        self.inner.turnout(poll, from_ms, step_ms)
+    }
     fn for_each_ballot(&mut self, poll: &Poll, each: &mut dyn FnMut(Row) -> bool) -> Answer<()> {
         self.inner.for_each_ballot(poll, each)
     }

@@ -18,27 +18,23 @@ const LEFT: f64 = 4.0;
 
 /// The chart of a turnout of two steps or more.
 pub(super) fn chart(turnout: &Turnout) -> Markup {
-    let mut sum = 0;
-    let sums: Vec<u64> = turnout
-        .ballots
-        .iter()
-        .map(|ballots| {
-            sum += ballots;
-            sum
-        })
-        .collect();
-    let steps = (sums.len().max(2) - 1) as f64;
-    let top = round_up(sum.max(1));
-    let x = |step: usize| LEFT + (WIDTH - LEFT) * step as f64 / steps;
-    let y = |ballots: u64| TOP + (HEIGHT - TOP - BOTTOM) * (1.0 - ballots as f64 / top as f64);
-    let mut line = String::new();
-    for (step, ballots) in sums.iter().enumerate() {
-        // Writing to a string cannot fail.
-        let _ = write!(line, "{}{:.1} {:.1}", if step == 0 { "M" } else { "L" }, x(step), y(*ballots));
-    }
-    let area = format!("{line}L{:.1} {:.1}L{:.1} {:.1}Z", x(sums.len() - 1), y(0), x(0), y(0));
-    let until_ms = turnout.from_ms + turnout.step_ms * turnout.ballots.len() as i64;
+    let steps_end_ms = turnout.from_ms + turnout.step_ms * turnout.ballots.len() as i64;
+    // The last step has not ended while the poll is open.
+    let until_ms = steps_end_ms.min(turnout.as_of_ms).max(turnout.from_ms + 1);
     let span_ms = until_ms - turnout.from_ms;
+    let sum: u64 = turnout.ballots.iter().sum();
+    let top = round_up(sum);
+    let x = |at_ms: i64| LEFT + (WIDTH - LEFT) * (at_ms - turnout.from_ms) as f64 / span_ms as f64;
+    let y = |ballots: u64| TOP + (HEIGHT - TOP - BOTTOM) * (1.0 - ballots as f64 / top as f64);
+    let mut line = format!("M{:.1} {:.1}", x(turnout.from_ms), y(0));
+    let (mut so_far, mut at_ms) = (0, turnout.from_ms);
+    for ballots in &turnout.ballots {
+        so_far += ballots;
+        at_ms = (at_ms + turnout.step_ms).min(until_ms);
+        // Writing to a string cannot fail.
+        let _ = write!(line, "L{:.1} {:.1}", x(at_ms), y(so_far));
+    }
+    let area = format!("{line}L{:.1} {:.1}Z", x(at_ms), y(0));
     let time = |at_ms| strftime(at_ms, pattern(span_ms));
     html! {
         figure {
@@ -65,12 +61,13 @@ fn tenth(length: f64) -> String {
     format!("{length:.1}")
 }
 
-/// The next number that halves well: 2, 4, 6, 10, 20, 40, ...
+/// The next number that reads and halves well.
 fn round_up(number: u64) -> u64 {
     let mut scale = 1u64;
     loop {
-        for step in [2, 4, 6, 10] {
-            if let Some(round) = scale.checked_mul(step).filter(|round| *round >= number) {
+        let steps: &[u64] = if scale == 1 { &[2, 4, 6, 8, 10] } else { &[12, 14, 16, 20, 30, 40, 50, 60, 80, 100] };
+        for step in steps {
+            if let Some(round) = (scale.max(10) / 10).checked_mul(*step).filter(|round| *round >= number) {
                 return round;
             }
         }
@@ -99,7 +96,7 @@ mod tests {
 
     #[test]
     fn the_top_of_the_chart_is_round_and_never_too_low() {
-        assert_eq!([1, 2, 3, 7, 10, 11, 41, 100, 1001].map(round_up), [2, 2, 4, 10, 10, 20, 60, 100, 2000]);
+        assert_eq!([0, 2, 3, 7, 10, 11, 41, 100, 12_977].map(round_up), [2, 2, 4, 8, 10, 12, 50, 100, 14_000]);
         assert_eq!(round_up(u64::MAX), u64::MAX);
     }
 
@@ -107,9 +104,12 @@ mod tests {
     fn a_chart_rises_from_nothing_to_all() {
         let slug = Slug::new("now").unwrap();
         let turnout =
-            Turnout { poll: slug, as_of_ms: 0, took_ms: 0, from_ms: 0, step_ms: 60_000, ballots: vec![0, 5, 5] };
+            Turnout { poll: slug, as_of_ms: 150_000, took_ms: 0, from_ms: 0, step_ms: 60_000, ballots: vec![0, 5, 5] };
         let drawn = chart(&turnout).into_string();
-        assert!(drawn.contains("M4.0 206.0L362.0 110.0L720.0 14.0") && drawn.contains("10 ballots from"), "{drawn}");
+        assert!(
+            drawn.contains("M4.0 206.0L290.4 206.0L576.8 110.0L720.0 14.0") && drawn.contains("10 ballots from"),
+            "{drawn}"
+        );
         let nothing = Turnout { ballots: vec![0, 0], ..turnout };
         assert!(!chart(&nothing).into_string().contains("NaN"));
     }

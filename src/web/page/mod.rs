@@ -63,7 +63,7 @@ fn page(app: &App, title: &str, embedded: bool, content: &Markup) -> Markup {
                 }
                 main id="content" { (content) }
                 @if !embedded {
-                    footer { "This is an open vote among readers. It does not claim to represent the public at large." }
+                    footer { p { "An open vote among readers. It does not claim to represent the public at large." } }
                 }
             }
         }

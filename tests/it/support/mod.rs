@@ -1,9 +1,13 @@
 //! Servers, sites and the binary under test.
 
+mod browser;
+mod http;
 mod mariadb;
 mod memcached;
 mod site;
 
+pub(crate) use browser::{Browser, Wish};
+pub(crate) use http::{Answer, Service};
 pub(crate) use mariadb::MariaDb;
 pub(crate) use memcached::{Memcached, Talk};
 pub(crate) use site::{Site, stderr, stdout};

@@ -1,0 +1,8 @@
+//! `weir poll serve`: the real service, asked over real sockets and by a real browser.
+
+mod api;
+mod browser;
+mod end;
+mod odd;
+mod once;
+mod pages;
