@@ -34,8 +34,8 @@ const DELETE_SLOTS: usize = 512;
 /// A chunk is written when it has so many ballots.
 const CHUNK_BALLOTS: u64 = 18_500;
 
-/// How many portions of slots are read ahead of the one being written.
-const READ_AHEAD: usize = 1;
+/// How many portions of slots are read ahead: as much as a chunk, so that none waits for its reader.
+const READ_AHEAD: usize = 3;
 
 /// How long a server may take for one large batch.
 const BATCH_LIMIT: Duration = Duration::from_secs(5);
