@@ -14,6 +14,7 @@ mod fallback;
 mod full_server;
 mod kills;
 mod layering;
+mod left_epochs;
 mod legacy;
 mod old_scripts;
 mod overtaken;
