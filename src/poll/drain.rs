@@ -26,6 +26,7 @@ use crate::store::{self, Advance, Folded, Store, TRANSACTION_ROWS_MAX, fold_all}
 
 use super::ballot::IdentityKey;
 use super::judge::{Docket, Judge};
+use super::pulse::Pulse;
 use super::read_ahead::{Span, Window, read_windows, windows};
 
 /// How many entries are deleted in one round trip.
@@ -62,7 +63,7 @@ pub enum Step {
     Deleting,
     /// All its slots are deleted and the head is noted.
     Deleted {
-        /// How many of the `total` slots are done.
+        /// How many more of the `total` slots are done.
         done: u64,
     },
 }
@@ -115,6 +116,8 @@ pub struct Drain<'a> {
     pub key: &'a IdentityKey,
     /// Told of each step.
     pub watch: &'a mut dyn FnMut(Step),
+    /// Asked before each portion whether to stop, and told that it moves.
+    pub pulse: &'a Pulse,
     /// What it has come to so far.
     pub count: Count,
     /// Whether the notes' lock had to be taken over.
@@ -146,7 +149,8 @@ impl Drain<'_> {
             };
             (self.watch)(Step::Positioned { total: span.last.value() - span.after.value() });
             self.drain_span(store, &queue, &mut connection, span)?;
-            let Some(shadow) = position.shadow.filter(|_| span.legacy) else { return Ok(()) };
+            let legacy = span.legacy && !self.pulse.is_stopping();
+            let Some(shadow) = position.shadow.filter(|_| legacy) else { return Ok(()) };
             let drained = span.slot(span.last);
             if queue::leave_legacy_epoch(&mut connection, self.keys, drained, shadow)? {
                 return Ok(());
@@ -183,6 +187,7 @@ impl Drain<'_> {
         let legacy = position.shadow.is_some();
         let span = Span { after: Ticket::from_counter(from), last: head, legacy, until_empty: false };
         for window in windows(span) {
+            self.pulse.beat();
             queue::sweep(connection, self.keys, &window, |ticket| span.slot(ticket))?;
         }
         if from < head.value() {
@@ -208,6 +213,9 @@ impl Drain<'_> {
                 let last = after.plus(u64::from(u32::MAX));
                 let span = Span { after, last, legacy: false, until_empty: true };
                 self.drain_span(store, queue, connection, span)?;
+                if self.pulse.is_stopping() {
+                    return Ok(None);
+                }
             }
         }
         let Some(last) = last else { return Ok(None) };
@@ -248,6 +256,11 @@ impl Drain<'_> {
         let mut chunk = Chunk::new(span.after);
         let mut failed = None;
         for window in windows {
+            self.pulse.beat();
+            if self.pulse.is_stopping() {
+                // What is read already is written; the rest stays in the queue.
+                break;
+            }
             let (last, entries) = match window {
                 Ok(window) => window,
                 Err(error) => {
@@ -280,7 +293,7 @@ impl Drain<'_> {
         span: Span,
         chunk: &mut Chunk,
     ) -> Result<(), DrainError> {
-        let Chunk { docket, tickets, last } = std::mem::replace(chunk, Chunk::new(chunk.last));
+        let Chunk { docket, tickets, after, last } = std::mem::replace(chunk, Chunk::new(chunk.last));
         let from = self.head;
         if tickets.is_empty() && (span.until_empty || from == Some(number_of(last))) {
             return Ok(());
@@ -297,7 +310,7 @@ impl Drain<'_> {
             (self.watch)(Step::Deleting);
         }
         queue::set_head(connection, self.keys, last)?;
-        (self.watch)(Step::Deleted { done: last.value().saturating_sub(span.after.value()) });
+        (self.watch)(Step::Deleted { done: last.value().saturating_sub(after.value()) });
         Ok(())
     }
 }
@@ -330,11 +343,12 @@ fn number_of(ticket: Ticket) -> i64 {
 struct Chunk {
     docket: Docket,
     tickets: Vec<Ticket>,
+    after: Ticket,
     last: Ticket,
 }
 
 impl Chunk {
-    fn new(last: Ticket) -> Chunk {
-        Chunk { docket: Docket::default(), tickets: Vec::new(), last }
+    fn new(after: Ticket) -> Chunk {
+        Chunk { docket: Docket::default(), tickets: Vec::new(), after, last: after }
     }
 }

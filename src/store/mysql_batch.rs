@@ -39,6 +39,19 @@ pub(super) fn write(
             Ok(false) | Err(_) => return tx.rollback().map(|()| None),
         }
     }
+    let new = write_ballots(&mut tx, groups, batch, bulk)?;
+    tx.commit()?;
+    Ok(Some(new))
+}
+
+/// Inserts ballots, raises the tallies by those that are new, and writes what else is in the batch; the number of
+/// new ballots.
+pub(super) fn write_ballots(
+    tx: &mut Transaction<'_>,
+    groups: &[Group],
+    batch: &Batch,
+    bulk: bool,
+) -> Result<u64, Error> {
     let mut polls: BTreeMap<i64, u64> = BTreeMap::new();
     let mut choices: BTreeMap<(i64, usize), u64> = BTreeMap::new();
     for group in groups {
@@ -70,23 +83,24 @@ pub(super) fn write(
             result.try_for_each(|row| row.map(drop))?;
         }
     }
-    write_rest(&mut tx, batch)?;
-    tx.commit()?;
-    Ok(Some(polls.values().sum()))
+    write_rest(tx, batch)?;
+    Ok(polls.values().sum())
 }
 
 /// Moves the queue's head, if nobody else has it and it is where it should be; tells whether it did.
 fn move_head(tx: &mut Transaction<'_>, advance: Advance<'_>) -> Result<bool, Error> {
+    let values = (advance.to, advance.at_ms, advance.queue);
+    if advance.from.is_none() {
+        // A row that is not there cannot be locked, only the gap where it would stand, and the first drains of
+        // several queues would hold that gap against each other. So the key decides who was first.
+        return tx.exec_drop("INSERT INTO queues (head, flushed_at_ms, name) VALUES (?, ?, ?)", values).map(|()| true);
+    }
     let head: Option<i64> =
         tx.exec_first("SELECT head FROM queues WHERE name = ? FOR UPDATE NOWAIT", (advance.queue,))?;
     if head != advance.from {
         return Ok(false);
     }
-    let sql = match head {
-        Some(_) => "UPDATE queues SET head = ?, flushed_at_ms = ? WHERE name = ?",
-        None => "INSERT INTO queues (head, flushed_at_ms, name) VALUES (?, ?, ?)",
-    };
-    tx.exec_drop(sql, (advance.to, advance.at_ms, advance.queue)).map(|()| true)
+    tx.exec_drop("UPDATE queues SET head = ?, flushed_at_ms = ? WHERE name = ?", values).map(|()| true)
 }
 
 fn write_rest(tx: &mut Transaction<'_>, batch: &Batch) -> Result<(), Error> {

@@ -5,9 +5,12 @@ use std::time::Duration;
 use serde_json::json;
 use weir::poll::ballot::IdentityKey;
 use weir::poll::drain::{Count, Drain};
+use weir::poll::pulse::Pulse;
 use weir::queue::{Address, Keys, Prefix};
 use weir::slug::Slug;
-use weir::store::{self, Advance, Batch, DatabaseUrl, DeadLetter, Folded, Poll, QueueHead, Row, Store, Tally};
+use weir::store::{
+    self, Advance, Batch, DatabaseUrl, DeadLetter, Folded, Poll, QueueHead, Row, Settled, Store, Tally, Verdict,
+};
 
 use crate::support::{Memcached, Site};
 
@@ -60,6 +63,15 @@ impl Store for Interrupted<'_> {
     fn dead_letters(&mut self, limit: u32) -> Answer<Vec<DeadLetter>> {
         self.inner.dead_letters(limit)
     }
+    fn dead_letters_after(&mut self, after: Option<[u8; 16]>, limit: u32) -> Answer<Vec<DeadLetter>> {
+        self.inner.dead_letters_after(after, limit)
+    }
+    fn dead_letter(&mut self, id: [u8; 16]) -> Answer<Option<DeadLetter>> {
+        self.inner.dead_letter(id)
+    }
+    fn settle_dead_letters(&mut self, verdicts: &[([u8; 16], Verdict)]) -> Answer<Settled> {
+        self.inner.settle_dead_letters(verdicts)
+    }
 }
 
 #[test]
@@ -82,6 +94,7 @@ fn a_flush_that_was_overtaken_closed_the_slots_of_votes_to_come() {
             timeout: Duration::from_secs(10),
             key: &IdentityKey::new(None),
             watch: &mut |_| {},
+            pulse: &Pulse::default(),
             count: Count::default(),
             took_over_lock: false,
             head: None,
