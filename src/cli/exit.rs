@@ -25,7 +25,7 @@ pub const INTERRUPTED: u8 = 130;
 pub const HELP: &str = "\
 Exit codes:
   0  done
-  1  failed
+  1  failed, or a check found something
   2  wrong command line or setting; nothing was tried
   3  refused: poll unknown or closed, choice unknown, already voted
   4  partly done: some lines were refused or some servers failed

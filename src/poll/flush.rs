@@ -1,7 +1,7 @@
 //! All the ways out at once: every server's queue, then the spool, then fresh definitions and totals in memcached.
 //!
 //! Queues are drained beside each other, each with a database connection of its own, a few at a time so that memory
-//! stays bounded however many servers there are. One failing server does not stop the others. A database that fails stops the flush: everything stays where it
+//! stays bounded however many servers there are. One failing server, or a failing spool, does not stop the others. A database that fails stops the flush: everything stays where it
 //! is, and the next flush goes on from there.
 
 use std::panic::resume_unwind;
@@ -48,13 +48,11 @@ pub struct Report {
     pub warnings: Vec<String>,
 }
 
-/// The spool or the database failed, or both.
+/// Why the spool's drain ended early.
 #[derive(Debug, thiserror::Error)]
-pub enum FlushError {
-    /// The database failed; what was not committed stays in the queues and the spool.
+enum SpoolDrainError {
     #[error(transparent)]
     Store(#[from] store::Error),
-    /// The spool cannot be read.
     #[error(transparent)]
     Spool(#[from] SpoolError),
 }
@@ -110,8 +108,9 @@ impl Flusher {
     /// drain, one at a time, and the drain waits for it.
     ///
     /// # Errors
-    /// [`FlushError`]; then `report` tells what had been done.
-    pub fn flush(&mut self, report: &mut Report, watch: &mut (dyn FnMut(Step) + Send)) -> Result<(), FlushError> {
+    /// [`store::Error`] when the database failed: what was not committed stays in the queues and the spool, and `report`
+    /// tells what had been done. All else that fails is in the report.
+    pub fn flush(&mut self, report: &mut Report, watch: &mut (dyn FnMut(Step) + Send)) -> Result<(), store::Error> {
         // After a failure nobody knows what state a connection is in, so they are kept only when all went well.
         let mut stores = std::mem::take(&mut self.stores);
         stores.resize_with(self.site.addresses.len().clamp(1, DRAINS_AT_ONCE), || None);
@@ -132,10 +131,14 @@ impl Flusher {
             }
         }
         if let Some(error) = failed {
-            return Err(error.into());
+            return Err(error);
         }
         let store = self.site.open(&mut stores[0])?;
-        self.site.drain_spool(store, report)?;
+        match self.site.drain_spool(store, report) {
+            Ok(()) => {}
+            Err(SpoolDrainError::Spool(error)) => report.failures.push(error.to_string()),
+            Err(SpoolDrainError::Store(error)) => return Err(error),
+        }
         self.site.publish(store, report)?;
         self.stores = stores;
         Ok(())
@@ -197,7 +200,7 @@ impl Site {
         }
     }
 
-    fn drain_spool(&self, store: &mut dyn Store, report: &mut Report) -> Result<(), FlushError> {
+    fn drain_spool(&self, store: &mut dyn Store, report: &mut Report) -> Result<(), SpoolDrainError> {
         if self.spool.files()?.is_empty() {
             return Ok(());
         }
@@ -231,7 +234,7 @@ impl Site {
     }
 
     /// Definitions and totals of every poll that is open or has ended lately, onto every server.
-    fn publish(&self, store: &mut dyn Store, report: &mut Report) -> Result<(), FlushError> {
+    fn publish(&self, store: &mut dyn Store, report: &mut Report) -> Result<(), store::Error> {
         let mut all = store.polls()?;
         let timeout = self.timeout.max(PUBLISH_TIMEOUT);
         let reachable: Vec<_> = self.addresses.iter().filter(|address| !mentioned(report, address)).cloned().collect();

@@ -111,6 +111,10 @@ fn a_spool_that_cannot_be_listed_does_not_hide_the_rest() {
     let status = site.status();
     assert_eq!((&status["spool_files"], &status["servers"][0]["depth"]), (&Value::Null, &json!(0)));
     assert!(status["spool_error"].is_string());
+    // Nor does it keep a flush from the queues and the totals.
+    site.ok(&["poll", "vote", "now", "yes"]);
+    assert_eq!(site.flush_partly()["counted"], json!(1));
+    assert_eq!(site.json(&["poll", "results", "now"])["total"], json!(1));
 }
 
 #[test]

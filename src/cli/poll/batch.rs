@@ -106,6 +106,9 @@ pub(super) fn run(file: &Path, caster: Caster, json: bool, out: &mut Output) -> 
     let (sender, receiver) = sync_channel(1);
     std::thread::spawn(move || read_lines(source, &sender));
     for lines in receiver {
+        if lines.is_err() {
+            batch.refuse_under_way()?;
+        }
         let lines: Lines = lines.with_context(|| name.clone())?;
         bar.set_position(if length.is_some() { lines.bytes } else { batch.summary.lines });
         batch.take(lines.read)?;
@@ -188,6 +191,12 @@ impl Batch<'_> {
         Ok(())
     }
 
+    /// Tells of the votes that were kept for later when there is no later.
+    fn refuse_under_way(&mut self) -> Result<()> {
+        let kept = std::mem::take(&mut self.under_way);
+        kept.into_iter().try_for_each(|(line, vote)| self.refuse(line, &Refusal::UnderWay(vote.poll).to_string()))
+    }
+
     /// Casts votes. `wait`: those whose voter is being taken just now are kept for later, else refused.
     fn cast(&mut self, lines: Vec<u64>, votes: Vec<Vote>, wait: bool) -> Result<()> {
         let named: Vec<_> = if wait { votes.iter().map(named).collect() } else { Vec::new() };
@@ -229,6 +238,7 @@ impl Batch<'_> {
             }
         }
         let (Some(first), Some(last)) = (not_taken.first(), not_taken.last()) else { return Ok(()) };
+        self.refuse_under_way()?;
         self.tell_summary("stopped")?;
         anyhow::bail!(
             "stopped: {} of lines {first} to {last} were NOT taken, and none after them was read: {why}",

@@ -27,7 +27,7 @@ const LOOKS_PER_WATCHDOG: u32 = 4;
 /// How long one nap is.
 const NAP: Duration = Duration::from_millis(50);
 
-/// Since when the database, or the spool, is away.
+/// Since when the database is away, and how long to wait before the next try.
 struct Away {
     since: Instant,
     pause: Duration,

@@ -11,6 +11,10 @@ use crate::cli::output::{Output, duration_text};
 use crate::cli::settings::{Settings, read_duration};
 use crate::poll::check::{Limits, Problem, problems};
 use crate::poll::status::{LockState, ServerStatus, Status, status};
+use crate::store;
+
+/// How long the database may take for one answer: monitors give up after ten seconds or so.
+const DATABASE_PATIENCE: Duration = Duration::from_secs(3);
 
 /// Arguments of `weir poll status`.
 #[derive(clap::Args, Debug)]
@@ -69,7 +73,7 @@ struct Checked<'a> {
 
 impl Args {
     pub(super) fn run(self, settings: Settings, out: &mut Output) -> Result<()> {
-        let store = settings.store();
+        let store = store::open(&settings.database, DATABASE_PATIENCE);
         let status =
             status(&settings.memcached, &settings.keys, settings.timeout, settings.copies, store, &settings.spool);
         if self.check {
