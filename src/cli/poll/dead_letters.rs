@@ -90,12 +90,13 @@ struct DropArgs {
 }
 
 #[derive(clap::Args, Debug)]
+#[group(required = true, multiple = false)]
 struct Which {
     /// The letters, by the ids that "list" shows
-    #[arg(value_name = "ID", value_parser = read_id, required_unless_present = "all")]
+    #[arg(value_name = "ID", value_parser = read_id)]
     ids: Vec<Identity>,
     /// Every one
-    #[arg(long, conflicts_with = "ids")]
+    #[arg(long)]
     all: bool,
 }
 
