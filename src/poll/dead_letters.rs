@@ -42,8 +42,8 @@ pub fn retry(
     which: &Selection,
     watch: &mut dyn FnMut(u64),
 ) -> Result<Outcome, store::Error> {
-    let judge = Judge::new(store.polls()?, key);
-    settle(store, which, &|letter| judge.judge_again(letter), watch)
+    let mut judge = Judge::new(store.polls()?, key);
+    settle(store, which, &mut |letter| judge.judge_again(letter), watch)
 }
 
 /// Throws letters away, for good.
@@ -55,7 +55,7 @@ pub fn drop_letters(
     which: &Selection,
     watch: &mut dyn FnMut(u64),
 ) -> Result<Outcome, store::Error> {
-    settle(store, which, &|_| Verdict::Dropped, watch)
+    settle(store, which, &mut |_| Verdict::Dropped, watch)
 }
 
 /// Hands letters to `each`, in the order of ids or of the selection, in bounded memory; the ids under which there is
@@ -76,7 +76,7 @@ pub fn for_each(
 fn settle(
     store: &mut dyn Store,
     which: &Selection,
-    decide: &dyn Fn(&DeadLetter) -> Verdict,
+    decide: &mut dyn FnMut(&DeadLetter) -> Verdict,
     watch: &mut dyn FnMut(u64),
 ) -> Result<Outcome, store::Error> {
     let mut outcome = Outcome::default();

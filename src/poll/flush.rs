@@ -210,7 +210,7 @@ impl Site {
         };
         // The files first: what they hold was cast by the polls read after, or by earlier ones.
         let files = self.spool.files()?;
-        let judge = Judge::new(store.polls()?, &self.key);
+        let mut judge = Judge::new(store.polls()?, &self.key);
         for path in files {
             self.pulse.beat();
             if self.pulse.is_stopping() {

@@ -7,8 +7,8 @@ use mysql::prelude::Queryable;
 use mysql::{Conn, Error, TxOpts, Value};
 
 use super::Cause;
-use super::batch::{Settlement, groups};
-use super::mysql_batch::write_ballots;
+use super::batch::{Settlement, in_key_order};
+use super::mysql_batch::{Manner, write_ballots};
 use super::record::{DeadLetter, Settled, Verdict};
 
 type Columns = (Vec<u8>, String, String, Vec<u8>, i64);
@@ -53,7 +53,7 @@ pub(super) fn settle(connection: &mut Conn, verdicts: &[([u8; 16], Verdict)]) ->
     }
     let rows = std::mem::take(&mut settlement.batch.rows);
     let ballots = rows.len() as u64;
-    let counted = write_ballots(&mut tx, &groups(rows), &settlement.batch, false)?;
+    let counted = write_ballots(&mut tx, &in_key_order(rows), &settlement.batch, Manner::default())?;
     tx.commit()?;
     Ok(settlement.settled(ballots, counted))
 }

@@ -6,13 +6,13 @@
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, OptionalExtension, Params, Row as SqlRow, Transaction, TransactionBehavior, params};
 
 use crate::slug::Slug;
 
-use super::batch::{Settlement, add_votes, groups, positions};
+use super::batch::{Settlement, Share, add_votes, in_key_order};
 use super::record::{
     Advance, Batch, Choice, DeadLetter, Folded, Identity, Poll, QueueHead, Row, Settled, Tally, Verdict,
 };
@@ -24,6 +24,9 @@ mod migrations {
 
 /// How long a writer waits for another one.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long to sleep between two tries where SQLite does not wait by itself.
+const BUSY_PAUSE: Duration = Duration::from_millis(10);
 
 /// A SQLite file of polls.
 pub(super) struct SqliteStore {
@@ -53,7 +56,7 @@ impl SqliteStore {
 
 fn prepare(connection: &mut Connection) -> Result<(), Cause> {
     connection.busy_timeout(BUSY_TIMEOUT)?;
-    connection.pragma_update(None, "journal_mode", "WAL")?;
+    write_ahead(connection)?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     let newest = migrations::migrations::runner().get_migrations().iter().map(|one| one.version()).max();
     let applied: Option<i64> = connection
@@ -65,6 +68,22 @@ fn prepare(connection: &mut Connection) -> Result<(), Cause> {
         super::migrate(|| migrations::migrations::runner().run(connection))?;
     }
     Ok(())
+}
+
+/// Switches a new file to WAL. SQLite does not wait for other connections here, it fails at once while one is at work:
+/// several processes that meet a new file at one moment take turns by trying again.
+fn write_ahead(connection: &Connection) -> rusqlite::Result<()> {
+    let deadline = Instant::now() + BUSY_TIMEOUT;
+    loop {
+        match connection.pragma_update(None, "journal_mode", "WAL") {
+            Err(error) if is_busy(&error) && Instant::now() < deadline => std::thread::sleep(BUSY_PAUSE),
+            other => return other,
+        }
+    }
+}
+
+fn is_busy(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy)
 }
 
 impl Store for SqliteStore {
@@ -319,22 +338,20 @@ fn tally(connection: &Connection, poll: &Poll) -> rusqlite::Result<Tally> {
 
 fn insert(tx: &Transaction<'_>, batch: Batch) -> rusqlite::Result<Folded> {
     let found = batch.rows.len() as u64;
-    let mut counted = 0;
-    for group in groups(batch.rows) {
-        let mut new = 0;
-        let mut statement = tx.prepare_cached(
-            "INSERT OR IGNORE INTO ballots (poll_id, identity, picks, at_ms) VALUES (?1, ?2, ?3, ?4)",
-        )?;
-        for row in &group.rows {
-            new += statement.execute(params![row.poll_id, row.identity.0, row.picks as i64, row.at_ms])?;
-        }
+    let mut share = Share::default();
+    let mut statement =
+        tx.prepare_cached("INSERT OR IGNORE INTO ballots (poll_id, identity, picks, at_ms) VALUES (?1, ?2, ?3, ?4)")?;
+    for row in in_key_order(batch.rows) {
+        let new = statement.execute(params![row.poll_id, row.identity.0, row.picks as i64, row.at_ms])?;
+        share.add(row.poll_id, row.picks, new as u64);
+    }
+    for (poll_id, new) in &share.polls {
         tx.prepare_cached("UPDATE polls SET ballots = ballots + ?2 WHERE id = ?1")?
-            .execute(params![group.poll_id, new as i64])?;
-        for position in positions(group.picks) {
-            tx.prepare_cached("UPDATE choices SET votes = votes + ?3 WHERE poll_id = ?1 AND position = ?2")?
-                .execute(params![group.poll_id, position as i64, new as i64])?;
-        }
-        counted += new as u64;
+            .execute(params![poll_id, *new as i64])?;
+    }
+    for ((poll_id, position), new) in &share.choices {
+        tx.prepare_cached("UPDATE choices SET votes = votes + ?3 WHERE poll_id = ?1 AND position = ?2")?
+            .execute(params![poll_id, *position as i64, *new as i64])?;
     }
     for (poll_id, refused) in &batch.refused {
         tx.prepare_cached("UPDATE polls SET refused = refused + ?2 WHERE id = ?1")?
@@ -346,5 +363,6 @@ fn insert(tx: &Transaction<'_>, batch: Batch) -> rusqlite::Result<Folded> {
         )?
         .execute(params![letter.id, letter.origin, letter.reason, letter.bytes, letter.found_at_ms])?;
     }
+    let counted = share.ballots();
     Ok(Folded { counted, duplicates: found - counted })
 }

@@ -207,7 +207,8 @@ fn many_queues_are_flushed_at_once_by_several_processes_and_each_ballot_counts_o
     let site = Site::new(&servers.iter().collect::<Vec<_>>()).with("WEIR_COPIES", "2");
     let site = site.with("WEIR_DATABASE", mariadb.create("polls"));
     site.create_now();
-    let lines: String = (0..20_000).map(|number| format!("now\tyes\tvoter {number}\n")).collect();
+    let lines: String =
+        (0..20_000).map(|number| format!("now\t{}\tvoter {number}\n", ["yes", "no"][number % 2])).collect();
     for _ in 0..2 {
         site.batch(&lines);
         let flushers: Vec<_> = (0..2).map(|_| site.start(&["poll", "flush"])).collect();
