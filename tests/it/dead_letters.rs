@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{MariaDb, Memcached, Site, Talk, stderr, stdout};
+use crate::support::{MariaDb, Memcached, Site, Talk, stderr, stdout, wait_until};
 
 /// Writes an entry as a script does that makes its own.
 fn put(script: &mut Talk, entry: &str) {
@@ -104,6 +104,36 @@ fn several_retries_at_once_count_each_letter_once() {
     assert_eq!(counted.sum::<u64>(), 402);
     assert_eq!(site.counted("later").len(), 402);
     assert_eq!(site.json(&["poll", "verify", "later"])["ok"], json!(true));
+}
+
+#[test]
+fn a_retry_killed_half_way_and_run_again_counts_each_letter_once_and_refuses_it_once() {
+    const OF_EACH: u64 = 4000;
+    let memcached = Memcached::start();
+    let site = Site::new(&[&memcached]);
+    site.create_now();
+    site.ok(&["poll", "vote", "now", "yes"]);
+    for poll in ["later", "late"] {
+        let line = format!("{{\"poll\":\"{poll}\",\"picks\":[\"a\"],\"at\":253402300799998}}\n");
+        put(&mut memcached.talk(), &line.repeat(OF_EACH as usize));
+    }
+    assert_eq!(site.json(&["poll", "flush"])["dead_letters"], json!(2 * OF_EACH));
+    create_later(&site);
+    site.ok(&["poll", "create", "late", "--question", "Q", "--choice", "a=A", "--choice", "b=B"]);
+    site.ok(&["poll", "close", "late"]);
+    let database = rusqlite::Connection::open(site.path("polls.sqlite")).unwrap();
+    let left = || database.query_row("SELECT COUNT(*) FROM dead_letters", [], |row| row.get::<_, i64>(0)).unwrap();
+    let mut retry = site.start(&["poll", "dead-letters", "retry", "--all"]);
+    wait_until("some are settled", || left() < 2 * OF_EACH as i64);
+    retry.kill().unwrap();
+    assert_eq!(retry.wait().unwrap().code(), None, "it ended before it could be killed");
+    let rest = left() as u64;
+    assert!(rest > 0, "{rest}");
+    let settled = retried(&site, &["--all"], 0);
+    assert_eq!(settled["counted"].as_u64().unwrap() + settled["refused"].as_u64().unwrap(), rest);
+    assert_eq!(site.counted("later").len() as u64, OF_EACH);
+    assert_eq!(site.status()["refused"], json!(OF_EACH));
+    site.ok(&["poll", "verify"]);
 }
 
 #[test]
