@@ -7,7 +7,7 @@ set -eu
 cd "$(dirname "$0")/.."
 
 # command:package, for Debian and what descends from it.
-needs="memcached:memcached mariadbd:mariadb-server mariadb-install-db:mariadb-server rsync:rsync openssl:openssl
+needs="memcached:memcached mariadbd:mariadb-server mariadb-install-db:mariadb-server mariadb:mariadb-client rsync:rsync openssl:openssl
  gzip:gzip cc:gcc"
 missing=
 for need in $needs; do

@@ -3,13 +3,13 @@
 use std::process::ExitCode;
 
 use crate::config::ConfigError;
-use crate::poll::ballot::{PollError, Refusal, VoterError};
+use crate::poll::ballot::{BatchIdError, PollError, Refusal, VoterError};
 use crate::slug::SlugError;
 use crate::store;
 
 /// It is done.
 pub const DONE: u8 = 0;
-/// It failed, and nothing was acknowledged that is not so.
+/// It failed, and nothing was acknowledged that is not so; or a check found something.
 pub const FAILED: u8 = 1;
 /// The command line or a setting is wrong; nothing was tried.
 pub const USAGE: u8 = 2;
@@ -25,7 +25,7 @@ pub const INTERRUPTED: u8 = 130;
 pub const HELP: &str = "\
 Exit codes:
   0  done
-  1  failed
+  1  failed, or a check found something
   2  wrong command line or setting; nothing was tried
   3  refused: poll unknown or closed, choice unknown, already voted
   4  partly done: some lines were refused or some servers failed
@@ -40,6 +40,11 @@ pub struct Usage(pub String);
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct Partly(pub String);
+
+/// Something is wrong, and data on stdout says what.
+#[derive(Debug, thiserror::Error)]
+#[error("something needs a person")]
+pub struct Told;
 
 /// Ctrl-C ended it; there is nothing to tell.
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +61,7 @@ pub fn code_of(error: &anyhow::Error) -> u8 {
         || error.is::<SlugError>()
         || error.is::<PollError>()
         || error.is::<VoterError>()
+        || error.is::<BatchIdError>()
     {
         USAGE
     } else if error.is::<Refusal>() || matches!(error.downcast_ref(), Some(store::Error::PollExists(_))) {

@@ -87,6 +87,7 @@ pub fn main() -> ExitCode {
         Ok(()) => exit::DONE,
         Err(error) if exit::is_broken_pipe(&error) => exit::DONE,
         Err(error) if error.is::<exit::Interrupted>() => exit::INTERRUPTED,
+        Err(error) if error.is::<exit::Told>() => exit::FAILED,
         Err(error) => {
             output::error(&error);
             exit::code_of(&error)

@@ -25,6 +25,11 @@ impl Output {
         Output { stdout: BufWriter::with_capacity(64 * 1024, io::stdout().lock()), stderr: io::stderr(), quiet }
     }
 
+    /// Whether what is neither data nor an error is dropped.
+    pub fn is_quiet(&self) -> bool {
+        self.quiet
+    }
+
     /// Prints a line of data.
     ///
     /// # Errors

@@ -26,6 +26,7 @@ use crate::store::{self, Advance, Folded, Store, TRANSACTION_ROWS_MAX, fold_all}
 
 use super::ballot::IdentityKey;
 use super::judge::{Docket, Judge};
+use super::pulse::Pulse;
 use super::read_ahead::{Span, Window, read_windows, windows};
 
 /// How many entries are deleted in one round trip.
@@ -71,7 +72,7 @@ pub enum Step {
     Deleting,
     /// All its slots are deleted and the head is noted.
     Deleted {
-        /// How many of the `total` slots are done.
+        /// How many more of the `total` slots are done.
         done: u64,
     },
 }
@@ -124,6 +125,8 @@ pub struct Drain<'a> {
     pub key: &'a IdentityKey,
     /// Told of each step.
     pub watch: &'a mut dyn FnMut(Step),
+    /// Asked before each portion whether to stop, and told that it moves.
+    pub pulse: &'a Pulse,
     /// What it has come to so far.
     pub count: Count,
     /// Whether the notes' lock had to be taken over.
@@ -155,7 +158,8 @@ impl Drain<'_> {
             };
             (self.watch)(Step::Positioned { total: span.last.value() - span.after.value() });
             self.drain_span(store, &queue, &mut connection, span)?;
-            let Some(shadow) = position.shadow.filter(|_| span.legacy) else { return Ok(()) };
+            let legacy = span.legacy && !self.pulse.is_stopping();
+            let Some(shadow) = position.shadow.filter(|_| legacy) else { return Ok(()) };
             let drained = span.slot(span.last);
             if queue::leave_legacy_epoch(&mut connection, self.keys, drained, shadow)? {
                 return Ok(());
@@ -194,6 +198,7 @@ impl Drain<'_> {
         let legacy = position.is_legacy() || left_legacy;
         let span = Span { after: Ticket::from_counter(from), last: head, legacy, empty_run: None };
         for window in windows(span) {
+            self.pulse.beat();
             queue::sweep(connection, self.keys, &window, |ticket| span.slot(ticket))?;
         }
         if from < head.value() {
@@ -216,10 +221,17 @@ impl Drain<'_> {
             let unread = position.begun.iter().copied().filter(|epoch| !known.contains(&Some(*epoch)));
             for after in head.into_iter().chain(unread) {
                 self.drain_span(store, queue, connection, left_span(after, false))?;
+                if self.pulse.is_stopping() {
+                    return Ok(None);
+                }
             }
             if let Some(shadow) = position.shadow.filter(|_| !position.is_legacy()) {
                 let after = head.filter(|head| head.continues(shadow)).unwrap_or(shadow);
                 self.drain_span(store, queue, connection, left_span(after, true))?;
+                // Only what was read to its end may be forgotten.
+                if self.pulse.is_stopping() {
+                    return Ok(None);
+                }
                 queue::forget_shadow(connection, self.keys)?;
             }
         }
@@ -261,6 +273,11 @@ impl Drain<'_> {
         let mut chunk = Chunk::new(span.after);
         let mut failed = None;
         for window in windows {
+            self.pulse.beat();
+            if self.pulse.is_stopping() {
+                // What is read already is written; the rest stays in the queue.
+                break;
+            }
             let (last, entries) = match window {
                 Ok(window) => window,
                 Err(error) => {
@@ -293,7 +310,7 @@ impl Drain<'_> {
         span: Span,
         chunk: &mut Chunk,
     ) -> Result<(), DrainError> {
-        let Chunk { docket, tickets, last } = std::mem::replace(chunk, Chunk::new(chunk.last));
+        let Chunk { docket, tickets, after, last } = std::mem::replace(chunk, Chunk::new(chunk.last));
         let from = self.head;
         if tickets.is_empty() && (span.empty_run.is_some() || from == Some(number_of(last))) {
             return Ok(());
@@ -310,7 +327,7 @@ impl Drain<'_> {
             (self.watch)(Step::Deleting);
         }
         queue::set_head(connection, self.keys, last)?;
-        (self.watch)(Step::Deleted { done: last.value().saturating_sub(span.after.value()) });
+        (self.watch)(Step::Deleted { done: last.value().saturating_sub(after.value()) });
         Ok(())
     }
 }
@@ -349,11 +366,12 @@ fn number_of(ticket: Ticket) -> i64 {
 struct Chunk {
     docket: Docket,
     tickets: Vec<Ticket>,
+    after: Ticket,
     last: Ticket,
 }
 
 impl Chunk {
-    fn new(last: Ticket) -> Chunk {
-        Chunk { docket: Docket::default(), tickets: Vec::new(), last }
+    fn new(after: Ticket) -> Chunk {
+        Chunk { docket: Docket::default(), tickets: Vec::new(), after, last: after }
     }
 }

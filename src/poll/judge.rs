@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use crate::slug::Slug;
-use crate::store::{Batch, DeadLetter, Row};
+use crate::store::{Batch, DeadLetter, Row, Verdict};
 
 use super::ballot::{Identity, IdentityKey, Poll, Voter};
 use super::wire;
@@ -100,6 +100,16 @@ impl Judge<'_> {
         docket
     }
 
+    /// Judges a dead letter again. A nameless one has the identity that it would have been given where it was
+    /// found, and one without a time the time at which it was found; so it comes to what it would have come to then.
+    pub fn judge_again(&mut self, letter: &DeadLetter) -> Verdict {
+        match self.row(&letter.bytes, letter.found_at_ms, || Identity(letter.id)) {
+            Ok((row, true)) => Verdict::Ballot(row),
+            Ok((row, false)) => Verdict::Refused(row.poll_id),
+            Err(reason) => Verdict::Kept(reason.chars().take(REASON_MAX_CHARS).collect()),
+        }
+    }
+
     /// The row, and whether its poll was open then.
     fn row(&mut self, line: &[u8], now_ms: i64, nameless: impl FnOnce() -> Identity) -> Result<(Row, bool), String> {
         let parts = wire::take_apart(line);
@@ -159,6 +169,20 @@ mod tests {
         let letters = docket.into_batch().dead_letters;
         assert_eq!(letters[0].bytes, b"rubbish");
         assert!(letters[1].reason.contains("no poll \"other\""), "{}", letters[1].reason);
+    }
+
+    #[test]
+    fn a_nameless_dead_letter_judged_again_is_the_ballot_it_was() {
+        let line = b"{\"poll\":\"now\",\"picks\":[\"no\"]}".to_vec();
+        let choice = |key: &str| Choice { key: Slug::new(key).unwrap(), label: key.into() };
+        let poll = Poll::new(Slug::new("now").unwrap(), "Now?".into(), [choice("yes"), choice("no")].into(), 1, None);
+        let key = IdentityKey::new(None);
+        let mut letters = Judge::new(Vec::new(), &key).judge("q 1", &line, 500).into_batch().dead_letters;
+        let mut judge = Judge::new(vec![poll.unwrap()], &key);
+        let row = judge.judge("q 1", &line, 500).into_batch().rows.remove(0);
+        assert_eq!(judge.judge_again(&letters[0]), Verdict::Ballot(row));
+        letters[0].bytes = b"rubbish".to_vec();
+        assert!(matches!(judge.judge_again(&letters[0]), Verdict::Kept(reason) if reason.contains("not a ballot")));
     }
 
     #[test]

@@ -12,9 +12,12 @@
 //! | [`judge`] | a ballot found in a queue: row, refusal or dead letter |
 //! | `read_ahead` | a queue's entries, read and judged while the database writes |
 //! | [`drain`] | one queue into the database, a chunk at a time |
-//! | [`flush`] | all queues, the spool, then fresh definitions and totals |
+//! | [`pulse`] | "stop after this chunk" and "something has moved", between a flush and who started it |
+//! | [`flush`] | all queues at once, the spool, then fresh definitions and totals |
 //! | [`results`] | totals, from memcached or the database |
 //! | [`status`] | depth, age, health: what an operator looks at |
+//! | [`check`] | which of it needs a person |
+//! | [`dead_letters`] | what could not be read, judged again or thrown away |
 //!
 //! # The promise
 //! (poll, identity) is the key of a ballot everywhere, so a ballot that arrives twice, by whatever road, counts
@@ -25,11 +28,14 @@
 //! silently nothing.
 
 pub mod ballot;
+pub mod check;
 pub mod database;
+pub mod dead_letters;
 pub mod definition;
 pub mod drain;
 pub mod flush;
 pub mod judge;
+pub mod pulse;
 mod read_ahead;
 pub mod results;
 pub mod servers;

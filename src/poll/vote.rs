@@ -152,13 +152,23 @@ impl Booth {
 
     /// Takes votes: together they cost little more than one. Each outcome says whether its vote is acknowledged.
     pub fn cast(&mut self, votes: Vec<Vote>) -> Deposit {
+        self.cast_as(votes, &|_| None)
+    }
+
+    /// The same, where `identities` gives the vote at an index its identity, unless its voter has a name. Without one it
+    /// gets a new one.
+    pub fn cast_as(&mut self, votes: Vec<Vote>, identities: &dyn Fn(usize) -> Option<Identity>) -> Deposit {
         let mut deposit = Deposit::default();
         let mut outcomes: Vec<Option<Outcome>> = Vec::new();
         outcomes.resize(votes.len(), None);
         let mut pending = Vec::with_capacity(votes.len());
         let mut moment = Moment::new();
         for (index, vote) in votes.into_iter().enumerate() {
-            match self.check(vote, index, &mut moment, &mut deposit.failures) {
+            let identity = match &vote.voter {
+                Some(voter) => self.key.named(&vote.poll, voter),
+                None => identities(index).unwrap_or_else(|| moment.next_identity()),
+            };
+            match self.check(vote, index, identity, &mut moment, &mut deposit.failures) {
                 Ok(one) => pending.push(one),
                 Err(refusal) => outcomes[index] = Some(Outcome::Refused(Box::new(refusal))),
             }
@@ -179,13 +189,10 @@ impl Booth {
         &mut self,
         vote: Vote,
         index: usize,
+        identity: Identity,
         moment: &mut Moment,
         failures: &mut Vec<String>,
     ) -> Result<Pending, Refusal> {
-        let identity = match &vote.voter {
-            Some(voter) => self.key.named(&vote.poll, voter),
-            None => moment.next_identity(),
-        };
         let named = vote.voter.is_some();
         let ballot = Ballot { poll: vote.poll, picks: vote.picks, identity, at_ms: moment.at_ms };
         if !moment.has_checked(&ballot) {

@@ -12,6 +12,7 @@
 //! | `P-lock` | the lock of the notes: `incr` to 1 takes it, `set 0` frees it | no expiry |
 //! | `P-head` | every ticket up to here has been deleted: a hint | no expiry |
 //! | `P-epochs` | ticket 0 of every epoch begun since the server started, one a line | no expiry |
+//! | `P-flushed` | when the queue was last drained to its end: for people and monitors | no expiry |
 //! | `P-legacy` | the epoch under which tickets of epoch 0 are drained (see [`ticket`]) | no expiry |
 //!
 //! # States of a slot

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::record::Row;
+use super::record::{Batch, Row, Settled, Verdict};
 
 /// The rows of a batch in the order of their keys, without those that repeat an earlier row's key.
 pub(super) fn in_key_order(mut rows: Vec<Row>) -> Vec<Row> {
@@ -50,5 +50,31 @@ pub(super) fn add_votes(votes: &mut [u64], picks: u64, ballots: u64) {
         if let Some(votes) = votes.get_mut(position) {
             *votes += ballots;
         }
+    }
+}
+
+/// What verdicts on dead letters that were still there come to: a batch like any other, and their number.
+#[derive(Default)]
+pub(super) struct Settlement {
+    pub(super) batch: Batch,
+    settled: Settled,
+}
+
+impl Settlement {
+    pub(super) fn add(&mut self, verdict: Verdict) {
+        match verdict {
+            Verdict::Ballot(row) => self.batch.rows.push(row),
+            Verdict::Refused(poll_id) => {
+                self.batch.refused.push((poll_id, 1));
+                self.settled.refused += 1;
+            }
+            Verdict::Dropped => self.settled.dropped += 1,
+            Verdict::Kept(_) => self.settled.kept += 1,
+        }
+    }
+
+    /// What it came to once the database has told how many of `ballots` were new.
+    pub(super) fn settled(&self, ballots: u64, counted: u64) -> Settled {
+        Settled { counted, duplicates: ballots - counted, ..self.settled }
     }
 }

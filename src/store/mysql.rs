@@ -17,9 +17,11 @@ use crate::slug::Slug;
 
 use super::batch::{add_votes, in_key_order};
 use super::mysql_batch::{Manner, PACKET_MIN, is_deadlock, write};
-use super::record::{Advance, Batch, Choice, DeadLetter, Folded, Identity, Poll, QueueHead, Row, Tally};
+use super::record::{
+    Advance, Batch, Choice, DeadLetter, Folded, Identity, Poll, QueueHead, Row, Settled, Tally, Verdict,
+};
 use super::url::without_password;
-use super::{Cause, Error, Store};
+use super::{Cause, Error, Store, mysql_letters};
 
 mod migrations {
     refinery::embed_migrations!("src/store/migrations/mysql");
@@ -33,7 +35,6 @@ const DEADLOCK_ATTEMPTS: u32 = 10;
 
 type Rows<T> = Result<Vec<T>, mysql::Error>;
 type PollColumns = (i64, String, String, u8, i64, Option<i64>, Option<i64>);
-type DeadLetterColumns = (Vec<u8>, String, String, Vec<u8>, i64);
 
 const SELECT_POLLS: &str = "SELECT id, slug, question, pick_max, created_at_ms, closes_at_ms, closed_at_ms FROM polls";
 
@@ -215,7 +216,10 @@ impl Store for MysqlStore {
             let mut attempt = 1;
             loop {
                 match write(connection, &rows, &batch, advance, manner) {
-                    Err(error) if is_deadlock(&error) && attempt < DEADLOCK_ATTEMPTS => attempt += 1,
+                    Err(error) if is_deadlock(&error) && attempt < DEADLOCK_ATTEMPTS => {
+                        attempt += 1;
+                        make_way(attempt);
+                    }
                     other => return other,
                 }
             }
@@ -289,19 +293,36 @@ impl Store for MysqlStore {
     }
 
     fn dead_letters(&mut self, limit: u32) -> Result<Vec<DeadLetter>, Error> {
-        self.run("reading dead letters", |connection| {
-            let rows: Vec<DeadLetterColumns> = connection.exec(
-                "SELECT id, origin, reason, bytes, found_at_ms FROM dead_letters \
-                 ORDER BY found_at_ms DESC, id LIMIT ?",
-                (limit,),
-            )?;
-            rows.into_iter()
-                .map(|(id, origin, reason, bytes, found_at_ms)| {
-                    Ok(DeadLetter { id: sixteen(&id)?, origin, reason, bytes, found_at_ms })
-                })
-                .collect::<Result<_, Cause>>()
+        self.run("reading dead letters", |connection| mysql_letters::newest(connection, limit))
+    }
+
+    fn dead_letters_after(&mut self, after: Option<[u8; 16]>, limit: u32) -> Result<Vec<DeadLetter>, Error> {
+        self.run("reading dead letters", |connection| mysql_letters::after(connection, after, limit))
+    }
+
+    fn dead_letter(&mut self, id: [u8; 16]) -> Result<Option<DeadLetter>, Error> {
+        self.run("reading a dead letter", |connection| mysql_letters::one(connection, id))
+    }
+
+    fn settle_dead_letters(&mut self, verdicts: &[([u8; 16], Verdict)]) -> Result<Settled, Error> {
+        self.run("settling dead letters", |connection| {
+            let mut attempt = 1;
+            loop {
+                match mysql_letters::settle(connection, verdicts) {
+                    Err(error) if is_deadlock(&error) && attempt < DEADLOCK_ATTEMPTS => {
+                        attempt += 1;
+                        make_way(attempt);
+                    }
+                    other => return other,
+                }
+            }
         })
     }
+}
+
+/// Waits a little before a deadlock's victim tries again: at once it would meet the same transactions.
+fn make_way(attempt: u32) {
+    std::thread::sleep(Duration::from_millis(rand::random_range(0..=u64::from(attempt) * 5)));
 }
 
 fn sixteen(bytes: &[u8]) -> Result<[u8; 16], std::array::TryFromSliceError> {

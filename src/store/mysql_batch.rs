@@ -48,11 +48,23 @@ pub(super) fn write(
             Ok(false) | Err(_) => return tx.rollback().map(|()| None),
         }
     }
-    let share = insert(&mut tx, rows, manner)?;
-    write_tallies(&mut tx, &share)?;
-    write_rest(&mut tx, batch)?;
+    let new = write_ballots(&mut tx, rows, batch, manner)?;
     tx.commit()?;
-    Ok(Some(share.ballots()))
+    Ok(Some(new))
+}
+
+/// Inserts ballots, raises the tallies by those that are new, and writes what else is in the batch; the number of
+/// new ballots. `rows` are in key order.
+pub(super) fn write_ballots(
+    tx: &mut Transaction<'_>,
+    rows: &[Row],
+    batch: &Batch,
+    manner: Manner,
+) -> Result<u64, Error> {
+    let share = insert(tx, rows, manner)?;
+    write_tallies(tx, &share)?;
+    write_rest(tx, batch)?;
+    Ok(share.ballots())
 }
 
 /// Inserts what is new of the rows, and tells its share of the tallies. A server tells how many rows it inserted,
@@ -115,16 +127,18 @@ fn write_tallies(tx: &mut Transaction<'_>, share: &Share) -> Result<(), Error> {
 
 /// Moves the queue's head, if nobody else has it and it is where it should be; tells whether it did.
 fn move_head(tx: &mut Transaction<'_>, advance: Advance<'_>) -> Result<bool, Error> {
+    let values = (advance.to, advance.at_ms, advance.queue);
+    if advance.from.is_none() {
+        // A row that is not there cannot be locked, only the gap where it would stand, and the first drains of
+        // several queues would hold that gap against each other. So the key decides who was first.
+        return tx.exec_drop("INSERT INTO queues (head, flushed_at_ms, name) VALUES (?, ?, ?)", values).map(|()| true);
+    }
     let head: Option<i64> =
         tx.exec_first("SELECT head FROM queues WHERE name = ? FOR UPDATE NOWAIT", (advance.queue,))?;
     if head != advance.from {
         return Ok(false);
     }
-    let sql = match head {
-        Some(_) => "UPDATE queues SET head = ?, flushed_at_ms = ? WHERE name = ?",
-        None => "INSERT INTO queues (head, flushed_at_ms, name) VALUES (?, ?, ?)",
-    };
-    tx.exec_drop(sql, (advance.to, advance.at_ms, advance.queue)).map(|()| true)
+    tx.exec_drop("UPDATE queues SET head = ?, flushed_at_ms = ? WHERE name = ?", values).map(|()| true)
 }
 
 fn write_rest(tx: &mut Transaction<'_>, batch: &Batch) -> Result<(), Error> {

@@ -8,9 +8,13 @@
 mod support;
 
 mod bad_input;
+mod batches;
 mod commands;
+mod dead_letters;
 mod definitions;
+mod examples;
 mod fallback;
+mod flush_service;
 mod full_server;
 mod kills;
 mod layering;
@@ -21,5 +25,6 @@ mod overtaken;
 mod readme;
 mod refusals;
 mod signals;
+mod status_check;
 mod store_conformance;
 mod vote_and_flush;

@@ -5,9 +5,12 @@ use std::time::Duration;
 use serde_json::json;
 use weir::poll::ballot::IdentityKey;
 use weir::poll::drain::{Count, Drain};
+use weir::poll::pulse::Pulse;
 use weir::queue::{Address, Keys, Prefix};
 use weir::slug::Slug;
-use weir::store::{self, Advance, Batch, DatabaseUrl, DeadLetter, Folded, Poll, QueueHead, Row, Store, Tally};
+use weir::store::{
+    self, Advance, Batch, DatabaseUrl, DeadLetter, Folded, Poll, QueueHead, Row, Settled, Store, Tally, Verdict,
+};
 
 use crate::support::{Memcached, Site};
 
@@ -78,6 +81,15 @@ impl Store for Interrupted<'_> {
     fn dead_letters(&mut self, limit: u32) -> Answer<Vec<DeadLetter>> {
         self.inner.dead_letters(limit)
     }
+    fn dead_letters_after(&mut self, after: Option<[u8; 16]>, limit: u32) -> Answer<Vec<DeadLetter>> {
+        self.inner.dead_letters_after(after, limit)
+    }
+    fn dead_letter(&mut self, id: [u8; 16]) -> Answer<Option<DeadLetter>> {
+        self.inner.dead_letter(id)
+    }
+    fn settle_dead_letters(&mut self, verdicts: &[([u8; 16], Verdict)]) -> Answer<Settled> {
+        self.inner.settle_dead_letters(verdicts)
+    }
 }
 
 fn open(site: &Site) -> Box<dyn Store> {
@@ -94,6 +106,7 @@ fn drain(memcached: &Memcached, site: &Site, when: When, meanwhile: impl FnOnce(
         timeout: Duration::from_secs(10),
         key: &IdentityKey::new(None),
         watch: &mut |_| {},
+        pulse: &Pulse::default(),
         count: Count::default(),
         took_over_lock: false,
         head: None,

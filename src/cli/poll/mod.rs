@@ -9,8 +9,10 @@ use super::settings::SettingsArgs;
 mod batch;
 mod batch_line;
 mod create;
+mod dead_letters;
 mod export;
 mod flush;
+mod flush_service;
 mod list;
 mod open_close;
 mod results;
@@ -47,6 +49,8 @@ enum Command {
     Export(export::Args),
     /// Show queues, servers, spool and dead letters
     Status(status::Args),
+    /// Show, retry or drop what could not be read
+    DeadLetters(dead_letters::Args),
     /// Recount the ballots and compare with the tallies
     Verify(verify::Args),
 }
@@ -65,6 +69,7 @@ impl Args {
             Command::Close(args) => args.run(settings, out),
             Command::Export(args) => args.run(settings, out),
             Command::Status(args) => args.run(settings, out),
+            Command::DeadLetters(args) => args.run(settings, out),
             Command::Verify(args) => args.run(settings, out),
         }
     }
