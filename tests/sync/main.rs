@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a helper fails its test by panicking, as the test itself does")]
 
+mod examples;
 mod fleet;
 mod guards;
 mod lists;
