@@ -33,19 +33,18 @@ const HOST_MARK: &[u8] = b"{host}";
 /// Arguments of `weir sync`.
 #[derive(clap::Args, Debug)]
 #[command(
-    after_help = "The list of a host is HOST-exclude-list.txt in --lists, and no other is ever used by itself. The run is
-rsync --archive --delete-excluded with the list's rules; names in DEST that the list does not send are deleted, after
-they have been counted. SRC without a slash at its end copies the directory itself: /export/apps goes to DEST/apps, and
-the rules begin with /apps/. One end may be remote: host:path, host::module/path or rsync://host/module/path.
-
-Exit codes: 0 done; 2 wrong command line; 3 refused, nothing was touched; 4 some of the hosts failed; 130 Ctrl-C;
-otherwise that of rsync: 23 some files failed, 30 timeout, 255 no connection; 24 (files vanished) is a warning only.
-
+    after_help = "The list of a host is HOST-exclude-list.txt in --lists, and no other is ever used by itself. What runs \
+is rsync --archive --delete-excluded with the list's rules: what the list does not send is deleted from the destination, \
+after it has been counted.\n\n\
+SRC without a slash at its end copies the directory itself: /export/apps goes to DEST/apps, and the rules begin with \
+/apps/. One end may be remote: host:path, host::module/path or rsync://host/module/path.\n\n\
+Exit codes: 0 done; 2 wrong command line; 3 refused, nothing was touched; 4 some of several hosts failed; 130 Ctrl-C; \
+else rsync's own, such as 23 (some files failed) or 255 (no connection). Its 24 (files vanished) is only a warning.\n\n\
 Examples:
   weir sync /export/apps /local
   weir sync --dry-run files1:/export/apps /export
   weir sync --max-delete 5% /export/apps /local -- --bwlimit=10M
-  weir sync --hosts web1,web2,@more-hosts --log-dir logs /export/apps {host}:/local"
+  weir sync --hosts web1,web2,@more --log-dir logs /export/apps {host}:/local"
 )]
 pub struct Args {
     /// The tree; with a slash at its end only its content

@@ -111,7 +111,9 @@ impl Screen {
                         "{label}: files vanished from the source while it was read; the rest is done"
                     ));
                 }
-                if !self.json && !self.quiet {
+                // The table has the numbers of a fleet.
+                let lone = jobs.len() == 1 || self.verbose || self.dry_run;
+                if !self.json && !self.quiet && lone {
                     let would = if self.dry_run { "dry run: " } else { "" };
                     out.line(format_args!("{label}: {would}{}, {}", summary(report), duration_text(*elapsed)))?;
                 }
@@ -120,7 +122,7 @@ impl Screen {
                 }
             }
             Some(Ending { result: Err(error), .. }) if jobs.len() > 1 => {
-                out.warning(format_args!("{label}: {error}"));
+                out.message(format_args!("weir: {label}: {error}"));
             }
             _ => {}
         }

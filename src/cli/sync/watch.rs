@@ -29,6 +29,7 @@ pub(super) struct Watcher {
     bar: Option<ProgressBar>,
     wants_changes: bool,
     log: Option<Log>,
+    phase: Phase,
 }
 
 impl Watcher {
@@ -44,7 +45,7 @@ impl Watcher {
             Some(Ok(log)) => (Some(log), None),
             None => (None, None),
         };
-        let mut watcher = Watcher { place, told, bar, wants_changes, log };
+        let mut watcher = Watcher { place, told, bar, wants_changes, log, phase: Phase::Counting };
         if let Some(trouble) = trouble {
             watcher.tell(Told::Warning(trouble));
         }
@@ -99,6 +100,7 @@ impl Watch for Watcher {
     }
 
     fn phase(&mut self, phase: Phase) {
+        self.phase = phase;
         self.show(match phase {
             Phase::Counting => "looking for what is to do".to_owned(),
             Phase::Running => "running".to_owned(),
@@ -106,9 +108,13 @@ impl Watch for Watcher {
     }
 
     fn progress(&mut self, progress: Progress) {
-        self.show(match progress {
-            Progress::Listing { files } => format!("listing: {} entries so far", HumanCount(files)),
-            Progress::Transferring { bytes, checked, known, growing } => {
+        self.show(match (self.phase, progress) {
+            (_, Progress::Listing { files }) => format!("listing: {} entries so far", HumanCount(files)),
+            // Its bytes are those that a run would transfer.
+            (Phase::Counting, Progress::Transferring { checked, known, .. }) => {
+                format!("looking for what is to do: {} of {} entries", HumanCount(checked), HumanCount(known))
+            }
+            (Phase::Running, Progress::Transferring { bytes, checked, known, growing }) => {
                 let more = if growing { " so far, still listing" } else { "" };
                 format!("{} of {} entries{more}, {}", HumanCount(checked), HumanCount(known), HumanBytes(bytes))
             }
