@@ -141,9 +141,14 @@ impl Identity {
     }
 
     /// Reads 32 hexadecimal digits.
+    pub fn from_hex_digits(digits: &[u8; 32]) -> Option<Identity> {
+        // Of 32 bytes this reads only digits; the forms with hyphens and braces are longer.
+        uuid::Uuid::try_parse_ascii(digits).ok().map(|uuid| Identity(uuid.into_bytes()))
+    }
+
+    /// Reads a text of 32 hexadecimal digits.
     pub fn from_hex(text: &str) -> Option<Identity> {
-        let clean = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-        u128::from_str_radix(text, 16).ok().filter(|_| clean).map(|number| Identity(number.to_be_bytes()))
+        Identity::from_hex_digits(text.as_bytes().try_into().ok()?)
     }
 }
 

@@ -32,7 +32,7 @@ use super::read_ahead::{Span, Window, read_windows, windows};
 const DELETE_SLOTS: usize = 512;
 
 /// A chunk is written when it has so many ballots.
-const CHUNK_BALLOTS: u64 = 16_000;
+const CHUNK_BALLOTS: u64 = 18_500;
 
 /// How many portions of slots are read ahead of the one being written.
 const READ_AHEAD: usize = 1;
@@ -228,11 +228,11 @@ impl Drain<'_> {
         let mut reader = self.connect()?;
         reader.set_exchange_limit(self.timeout.max(BATCH_LIMIT));
         // Read after the counter: every ballot up to it was cast by these polls, or by earlier ones.
-        let judge = Judge::new(store.polls()?, self.key);
+        let mut judge = Judge::new(store.polls()?, self.key);
         let keys = self.keys;
         std::thread::scope(|scope| {
             let (sender, receiver) = sync_channel(READ_AHEAD);
-            scope.spawn(move || read_windows(&mut reader, keys, &judge, queue, span, &sender));
+            scope.spawn(move || read_windows(&mut reader, keys, &mut judge, queue, span, &sender));
             self.write_chunks(store, queue, connection, span, &receiver)
         })
     }

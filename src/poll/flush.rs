@@ -123,7 +123,7 @@ impl Flusher {
         };
         // The files first: what they hold was cast by the polls read after, or by earlier ones.
         let files = self.spool.files()?;
-        let judge = Judge::new(store.polls()?, &self.key);
+        let mut judge = Judge::new(store.polls()?, &self.key);
         for path in files {
             let bytes = match self.spool.read(&path) {
                 Ok(bytes) => bytes,

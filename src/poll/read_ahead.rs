@@ -58,7 +58,7 @@ pub(super) fn windows(span: Span) -> impl Iterator<Item = Vec<Ticket>> {
 pub(super) fn read_windows(
     connection: &mut Connection,
     keys: &Keys,
-    judge: &Judge<'_>,
+    judge: &mut Judge<'_>,
     queue: &str,
     span: Span,
     sender: &SyncSender<Window>,

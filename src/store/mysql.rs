@@ -1,7 +1,7 @@
 //! The store in MySQL 8, MariaDB 10.6 and later, and what speaks their protocol.
 //!
 //! A batch is one transaction: the queue's head is locked with `FOR UPDATE NOWAIT` and compared, ballots go in
-//! as multi-row `INSERT IGNORE` in key order, tallies are raised by the rows that were really inserted, the
+//! as arrays of rows or multi-row `INSERT IGNORE` in key order, tallies are raised by the rows that were really inserted, the
 //! head is set, all is committed. Deadlocks between two writers of one poll are retried whole.
 
 use std::collections::HashMap;
@@ -15,8 +15,8 @@ use url::Url;
 
 use crate::slug::Slug;
 
-use super::batch::{Group, add_votes, groups};
-use super::mysql_batch::{PACKET_MIN, is_deadlock, write};
+use super::batch::{add_votes, in_key_order};
+use super::mysql_batch::{Manner, PACKET_MIN, is_deadlock, write};
 use super::record::{Advance, Batch, Choice, DeadLetter, Folded, Identity, Poll, QueueHead, Row, Tally};
 use super::url::without_password;
 use super::{Cause, Error, Store};
@@ -44,13 +44,15 @@ pub(super) struct MysqlStore {
     connection: Option<Conn>,
     /// Whether the server takes arrays of rows, once it has been asked.
     bulk: Option<bool>,
+    /// Whether some ballots of the last batch were there already.
+    repeats: bool,
 }
 
 impl MysqlStore {
     pub(super) fn open(url: &Url, patience: Duration) -> Result<MysqlStore, Error> {
         let name = without_password(url);
         let opts = options(url, patience).map_err(|error| Error::new(&name, "reading its URL", error))?;
-        let mut store = MysqlStore { name, opts, connection: None, bulk: None };
+        let mut store = MysqlStore { name, opts, connection: None, bulk: None, repeats: false };
         store.run("bringing its tables up to date", migrate)?;
         Ok(store)
     }
@@ -200,8 +202,8 @@ impl Store for MysqlStore {
 
     fn fold(&mut self, mut batch: Batch, advance: Option<Advance<'_>>) -> Result<Folded, Error> {
         let found = batch.rows.len() as u64;
-        let groups: Vec<Group> = groups(std::mem::take(&mut batch.rows));
-        let mut bulk = self.bulk;
+        let rows = in_key_order(std::mem::take(&mut batch.rows));
+        let (mut bulk, repeats) = (self.bulk, self.repeats);
         let outcome = self.run("writing ballots", |connection| {
             // Not worth asking for a single vote.
             if bulk.is_none() && found > 1 {
@@ -209,15 +211,17 @@ impl Store for MysqlStore {
                 let able = |(version, packet): (String, u64)| version.contains("MariaDB") && packet >= PACKET_MIN;
                 bulk = Some(server.is_some_and(able));
             }
+            let manner = Manner { bulk: bulk == Some(true), repeats };
             let mut attempt = 1;
             loop {
-                match write(connection, &groups, &batch, advance, bulk == Some(true)) {
+                match write(connection, &rows, &batch, advance, manner) {
                     Err(error) if is_deadlock(&error) && attempt < DEADLOCK_ATTEMPTS => attempt += 1,
                     other => return other,
                 }
             }
         })?;
         self.bulk = bulk;
+        self.repeats = outcome.is_some_and(|counted| counted < rows.len() as u64);
         match (outcome, advance) {
             (Some(counted), _) => Ok(Folded { counted, duplicates: found - counted }),
             (None, advance) => {

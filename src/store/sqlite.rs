@@ -11,7 +11,7 @@ use rusqlite::{Connection, OptionalExtension, Row as SqlRow, Transaction, Transa
 
 use crate::slug::Slug;
 
-use super::batch::{add_votes, groups, positions};
+use super::batch::{Share, add_votes, in_key_order};
 use super::record::{Advance, Batch, Choice, DeadLetter, Folded, Identity, Poll, QueueHead, Row, Tally};
 use super::{Cause, Error, Store};
 
@@ -279,22 +279,20 @@ fn tally(connection: &Connection, poll: &Poll) -> rusqlite::Result<Tally> {
 
 fn insert(tx: &Transaction<'_>, batch: Batch) -> rusqlite::Result<Folded> {
     let found = batch.rows.len() as u64;
-    let mut counted = 0;
-    for group in groups(batch.rows) {
-        let mut new = 0;
-        let mut statement = tx.prepare_cached(
-            "INSERT OR IGNORE INTO ballots (poll_id, identity, picks, at_ms) VALUES (?1, ?2, ?3, ?4)",
-        )?;
-        for row in &group.rows {
-            new += statement.execute(params![row.poll_id, row.identity.0, row.picks as i64, row.at_ms])?;
-        }
+    let mut share = Share::default();
+    let mut statement =
+        tx.prepare_cached("INSERT OR IGNORE INTO ballots (poll_id, identity, picks, at_ms) VALUES (?1, ?2, ?3, ?4)")?;
+    for row in in_key_order(batch.rows) {
+        let new = statement.execute(params![row.poll_id, row.identity.0, row.picks as i64, row.at_ms])?;
+        share.add(row.poll_id, row.picks, new as u64);
+    }
+    for (poll_id, new) in &share.polls {
         tx.prepare_cached("UPDATE polls SET ballots = ballots + ?2 WHERE id = ?1")?
-            .execute(params![group.poll_id, new as i64])?;
-        for position in positions(group.picks) {
-            tx.prepare_cached("UPDATE choices SET votes = votes + ?3 WHERE poll_id = ?1 AND position = ?2")?
-                .execute(params![group.poll_id, position as i64, new as i64])?;
-        }
-        counted += new as u64;
+            .execute(params![poll_id, *new as i64])?;
+    }
+    for ((poll_id, position), new) in &share.choices {
+        tx.prepare_cached("UPDATE choices SET votes = votes + ?3 WHERE poll_id = ?1 AND position = ?2")?
+            .execute(params![poll_id, *position as i64, *new as i64])?;
     }
     for (poll_id, refused) in &batch.refused {
         tx.prepare_cached("UPDATE polls SET refused = refused + ?2 WHERE id = ?1")?
@@ -306,5 +304,6 @@ fn insert(tx: &Transaction<'_>, batch: Batch) -> rusqlite::Result<Folded> {
         )?
         .execute(params![letter.id, letter.origin, letter.reason, letter.bytes, letter.found_at_ms])?;
     }
+    let counted = share.ballots();
     Ok(Folded { counted, duplicates: found - counted })
 }

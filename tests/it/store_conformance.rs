@@ -149,6 +149,29 @@ fn a_full_transaction_and_a_batch_beyond_it_are_written_whole() {
 }
 
 #[test]
+fn a_batch_of_which_some_were_there_already_adds_only_what_is_new() {
+    on_every_store(|store, _| {
+        let polls = [poll("now"), poll("then")];
+        polls.iter().for_each(|poll| store.create_poll(poll).unwrap());
+        let mut head = None;
+        // All new; some not; again some not; all new again. Of two polls, with every pick there is.
+        for (round, (first, counted)) in [(0, 300), (299, 299), (450, 151), (900, 300)].into_iter().enumerate() {
+            let voters = first..first + 300;
+            let rows = voters.map(|voter| row(&polls[voter as usize % 2], voter, 1 << (voter % 3))).collect();
+            let next = round as i64 + 1;
+            let folded = store.fold(batch(rows), advance(head, next)).unwrap();
+            assert_eq!(folded, Folded { counted, duplicates: 300 - counted }, "round {round}");
+            head = Some(next);
+            assert_eq!(store.queue_head("q@h:1").unwrap(), head);
+        }
+        for poll in &polls {
+            let (stored, counted) = store.recount(poll).unwrap();
+            assert_eq!((&stored, stored.ballots), (&counted, 525));
+        }
+    });
+}
+
+#[test]
 fn writers_of_the_same_ballots_at_once_agree_on_the_tally() {
     on_every_store(|store, url| {
         let now = poll("now");
