@@ -99,30 +99,63 @@ impl Voter {
     }
 }
 
+/// The name of a batch whose lines may be cast again: 1 to 256 bytes of text without control characters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BatchId(String);
+
+/// Why a text is no [`BatchId`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("batch {0}: a batch is named by 1 to 256 bytes of UTF-8 without control characters")]
+pub struct BatchIdError(String);
+
+impl BatchId {
+    /// Checks `text` and takes it as it is.
+    ///
+    /// # Errors
+    /// [`BatchIdError`] when it is empty, too long, or has a control character.
+    pub fn new(text: &str) -> Result<BatchId, BatchIdError> {
+        let fits = (1..=VOTER_MAX_LEN).contains(&text.len()) && !text.chars().any(char::is_control);
+        if fits { Ok(BatchId(text.into())) } else { Err(BatchIdError(shown(text))) }
+    }
+}
+
 /// What turns voters into identities. Every host and script that takes votes for the same polls needs the same.
 #[derive(Clone)]
-pub struct IdentityKey([u8; 32]);
+pub struct IdentityKey {
+    voter: [u8; 32],
+    batch: [u8; 32],
+}
 
 impl IdentityKey {
     /// The key made from a secret. Without a secret, whoever reads the database can test a guessed name.
     pub fn new(secret: Option<&str>) -> IdentityKey {
-        IdentityKey(blake3::derive_key("weir voter identity v1", secret.unwrap_or_default().as_bytes()))
+        let secret = secret.unwrap_or_default().as_bytes();
+        let voter = blake3::derive_key("weir voter identity v1", secret);
+        IdentityKey { voter, batch: blake3::derive_key("weir batch line identity v1", secret) }
     }
 
     /// Whether it was made without a secret, so that anybody can make it.
     pub fn is_guessable(&self) -> bool {
-        self.0 == IdentityKey::new(None).0
+        self.voter == IdentityKey::new(None).voter
     }
 
     /// Another key, made from this one for another purpose: neither tells anything of the other.
     pub fn derive(&self, purpose: &str) -> [u8; 32] {
-        blake3::derive_key(purpose, &self.0)
+        blake3::derive_key(purpose, &self.voter)
     }
 
     /// The identity of a named voter in one poll: the first half of a keyed BLAKE3.
     pub fn named(&self, poll: &Slug, voter: &Voter) -> Identity {
-        let mut hasher = blake3::Hasher::new_keyed(&self.0);
+        let mut hasher = blake3::Hasher::new_keyed(&self.voter);
         hasher.update(poll.as_str().as_bytes()).update(&[0]).update(voter.0.as_bytes());
+        Identity::from_hash(&hasher.finalize())
+    }
+
+    /// The identity of a nameless line of a batch: the same whenever the batch is cast. Its key is another than that
+    /// of voters, so no voter's name can be chosen to meet it.
+    pub fn of_line(&self, batch: &BatchId, line: u64) -> Identity {
+        let mut hasher = blake3::Hasher::new_keyed(&self.batch);
+        hasher.update(batch.0.as_bytes()).update(&[0]).update(&line.to_be_bytes());
         Identity::from_hash(&hasher.finalize())
     }
 }
@@ -151,9 +184,14 @@ impl Identity {
     }
 
     /// Reads 32 hexadecimal digits.
+    pub fn from_hex_digits(digits: &[u8; 32]) -> Option<Identity> {
+        // Of 32 bytes this reads only digits; the forms with hyphens and braces are longer.
+        uuid::Uuid::try_parse_ascii(digits).ok().map(|uuid| Identity(uuid.into_bytes()))
+    }
+
+    /// Reads a text of 32 hexadecimal digits.
     pub fn from_hex(text: &str) -> Option<Identity> {
-        let clean = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-        u128::from_str_radix(text, 16).ok().filter(|_| clean).map(|number| Identity(number.to_be_bytes()))
+        Identity::from_hex_digits(text.as_bytes().try_into().ok()?)
     }
 }
 
@@ -320,6 +358,23 @@ mod tests {
         let hex = key.named(&slug("a"), &ann).to_string();
         assert_eq!(Identity::from_hex(&hex), Some(key.named(&slug("a"), &ann)));
         assert_eq!(Identity::from_hex("+0000000000000000000000000000001"), None);
+    }
+
+    #[test]
+    fn a_line_of_a_batch_is_the_same_whenever_it_is_cast_and_no_voter() {
+        let key = IdentityKey::new(Some("s"));
+        let batch = |text| BatchId::new(text).unwrap();
+        assert_eq!(key.of_line(&batch("monday"), 7), key.of_line(&batch("monday"), 7));
+        let others = [
+            key.of_line(&batch("monday"), 8),
+            key.of_line(&batch("tuesday"), 7),
+            IdentityKey::new(None).of_line(&batch("monday"), 7),
+            key.named(&slug("monday"), &Voter::new("\u{a0}").unwrap()),
+        ];
+        assert!(!others.contains(&key.of_line(&batch("monday"), 7)));
+        for bad in ["", "a\tb", &"x".repeat(257)] {
+            assert!(BatchId::new(bad).is_err());
+        }
     }
 
     #[test]

@@ -1,19 +1,27 @@
 //! All the ways out at once: every server's queue, then the spool, then fresh definitions and totals in memcached.
 //!
-//! One failing server does not stop the others. A database that fails stops the flush: everything stays where it
+//! Queues are drained beside each other, each with a database connection of its own, a few at a time so that memory
+//! stays bounded however many servers there are. One failing server, or a failing spool, does not stop the others. A database that fails stops the flush: everything stays where it
 //! is, and the next flush goes on from there.
 
+use std::panic::resume_unwind;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::queue::{self, Address, Keys};
+use crate::queue::{self, Address, Keys, Lifetime};
 use crate::store::{self, DatabaseUrl, Store};
 
 use super::ballot::{IdentityKey, Poll};
-use super::drain::{Count, Drain, DrainError, Step, write_docket};
+use super::drain::{Count, Drain, DrainError, Step, queue_name, write_docket};
 use super::judge::Judge;
+use super::pulse::Pulse;
 use super::servers::Servers;
 use super::spool::{Spool, SpoolError};
 use super::{definition, results, turnout};
+
+/// How many queues are drained at once: each holds a chunk of ballots and what is read ahead of it.
+const DRAINS_AT_ONCE: usize = 8;
 
 /// How long the database may take for one answer: a chunk's commit on a busy disk.
 const DATABASE_PATIENCE: Duration = Duration::from_secs(60);
@@ -40,28 +48,43 @@ pub struct Report {
     pub warnings: Vec<String>,
 }
 
-/// The spool or the database failed, or both.
+/// Why the spool's drain ended early.
 #[derive(Debug, thiserror::Error)]
-pub enum FlushError {
-    /// The database failed; what was not committed stays in the queues and the spool.
+enum SpoolDrainError {
     #[error(transparent)]
     Store(#[from] store::Error),
-    /// The spool cannot be read.
     #[error(transparent)]
     Spool(#[from] SpoolError),
 }
 
 /// What drains queues and spool into a database, once or again and again.
 pub struct Flusher {
+    site: Site,
+    /// Each drain's own, kept from flush to flush.
+    stores: Vec<Option<Box<dyn Store>>>,
+}
+
+/// What there is to drain, and what for.
+struct Site {
     addresses: Vec<Address>,
     keys: Keys,
     timeout: Duration,
     database: DatabaseUrl,
     spool: Spool,
     key: IdentityKey,
-    store: Option<Box<dyn Store>>,
+    pulse: Pulse,
     counts_turnout: bool,
 }
+
+/// What the drain of one queue came to.
+struct Drained {
+    index: usize,
+    count: Count,
+    took_over_lock: bool,
+    done: Result<(), DrainError>,
+}
+
+type Watch<'a> = Mutex<&'a mut (dyn FnMut(Step) + Send)>;
 
 impl Flusher {
     /// A flusher; nothing is opened yet.
@@ -73,53 +96,119 @@ impl Flusher {
         spool: Spool,
         key: IdentityKey,
     ) -> Flusher {
-        Flusher { addresses, keys, timeout, database, spool, key, store: None, counts_turnout: false }
+        let site =
+            Site { addresses, keys, timeout, database, spool, key, pulse: Pulse::default(), counts_turnout: false };
+        Flusher { site, stores: Vec::new() }
     }
 
     /// The same, keeping the turnout in memcached too. For services: it reads all ballots of a poll now and then.
-    pub fn counting_turnout(self) -> Flusher {
-        Flusher { counts_turnout: true, ..self }
+    pub fn counting_turnout(mut self) -> Flusher {
+        self.site.counts_turnout = true;
+        self
     }
 
-    /// Drains everything that is there now.
+    /// What tells that a flush moves, and asks it to stop after the chunks under way.
+    pub fn pulse(&self) -> Pulse {
+        self.site.pulse.clone()
+    }
+
+    /// Drains everything that is there now, [`DRAINS_AT_ONCE`] queues at a time. `watch` is told of each step of each
+    /// drain, one at a time, and the drain waits for it.
     ///
     /// # Errors
-    /// [`FlushError`]; then `report` tells what had been done.
-    pub fn flush(&mut self, report: &mut Report, watch: &mut dyn FnMut(Step)) -> Result<(), FlushError> {
-        let mut store = match self.store.take() {
+    /// [`store::Error`] when the database failed: what was not committed stays in the queues and the spool, and `report`
+    /// tells what had been done. All else that fails is in the report.
+    pub fn flush(&mut self, report: &mut Report, watch: &mut (dyn FnMut(Step) + Send)) -> Result<(), store::Error> {
+        // After a failure nobody knows what state a connection is in, so they are kept only when all went well.
+        let mut stores = std::mem::take(&mut self.stores);
+        stores.resize_with(self.site.addresses.len().clamp(1, DRAINS_AT_ONCE), || None);
+        // The first before all others: it brings the tables up to date, and without it none need be tried.
+        self.site.open(&mut stores[0])?;
+        let mut failed = None;
+        for drained in self.site.drain_all(&mut stores, watch) {
+            let address = &self.site.addresses[drained.index];
+            report.count += drained.count;
+            if drained.took_over_lock {
+                report.warnings.push(format!("memcached {address}: took over a lock that was held for over a second"));
+            }
+            match drained.done {
+                Ok(()) => report.warnings.extend(eviction_warning(address, self.site.timeout)),
+                Err(DrainError::Queue(error)) => report.failures.push(error.to_string()),
+                Err(DrainError::Store(store::Error::QueueTaken { queue })) => report.taken.push(queue),
+                Err(DrainError::Store(error)) => failed = failed.or(Some(error)),
+            }
+        }
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        let store = self.site.open(&mut stores[0])?;
+        match self.site.drain_spool(store, report) {
+            Ok(()) => {}
+            Err(SpoolDrainError::Spool(error)) => report.failures.push(error.to_string()),
+            Err(SpoolDrainError::Store(error)) => return Err(error),
+        }
+        self.site.publish(store, report)?;
+        self.stores = stores;
+        Ok(())
+    }
+}
+
+impl Site {
+    /// A drain's own connection to the database, opened when it is first needed.
+    fn open<'a>(&self, slot: &'a mut Option<Box<dyn Store>>) -> Result<&'a mut dyn Store, store::Error> {
+        let store = match slot.take() {
             Some(store) => store,
             None => store::open(&self.database, DATABASE_PATIENCE)?,
         };
-        for address in &self.addresses {
+        Ok(slot.insert(store).as_mut())
+    }
+
+    /// Drains the queues beside each other, so that a server that is slow or silent holds up no other. Each drain
+    /// has a connection to the database of its own, and its queue's head there is its own row.
+    fn drain_all(&self, stores: &mut [Option<Box<dyn Store>>], watch: &mut (dyn FnMut(Step) + Send)) -> Vec<Drained> {
+        let (next, watch) = (AtomicUsize::new(0), Mutex::new(watch));
+        let mut all: Vec<Drained> = std::thread::scope(|scope| {
+            let (next, watch) = (&next, &watch);
+            let drains: Vec<_> =
+                stores.iter_mut().map(|slot| scope.spawn(move || self.drain_some(slot, next, watch))).collect();
+            let joined = drains.into_iter().map(|drain| drain.join().unwrap_or_else(|panic| resume_unwind(panic)));
+            joined.flatten().collect()
+        });
+        all.sort_by_key(|drained| drained.index);
+        all
+    }
+
+    /// Drains one queue after the other, out of those that nobody has begun.
+    fn drain_some(&self, slot: &mut Option<Box<dyn Store>>, next: &AtomicUsize, watch: &Watch<'_>) -> Vec<Drained> {
+        let mut all = Vec::new();
+        loop {
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            let Some(address) = self.addresses.get(index) else { return all };
             let mut drain = Drain {
                 address,
                 keys: &self.keys,
                 timeout: self.timeout,
                 key: &self.key,
-                watch,
+                watch: &mut |step| {
+                    self.pulse.beat();
+                    watch.lock().unwrap_or_else(PoisonError::into_inner)(step);
+                },
+                pulse: &self.pulse,
                 count: Count::default(),
                 took_over_lock: false,
                 head: None,
             };
-            let drained = drain.run(store.as_mut());
-            report.count += drain.count;
-            if drain.took_over_lock {
-                report.warnings.push(format!("memcached {address}: took over a lock that was held for over a second"));
-            }
-            match drained {
-                Ok(()) => report.warnings.extend(eviction_warning(address, self.timeout)),
-                Err(DrainError::Queue(error)) => report.failures.push(error.to_string()),
-                Err(DrainError::Store(store::Error::QueueTaken { queue })) => report.taken.push(queue),
-                Err(DrainError::Store(error)) => return Err(error.into()),
+            let done = self.open(slot).map_err(DrainError::from).and_then(|store| drain.run(store));
+            let ended = matches!(done, Err(DrainError::Store(store::Error::Failure(_))));
+            let (count, took_over_lock) = (drain.count, drain.took_over_lock);
+            all.push(Drained { index, count, took_over_lock, done });
+            if ended {
+                return all;
             }
         }
-        self.drain_spool(store.as_mut(), report)?;
-        self.publish(store.as_mut(), report)?;
-        self.store = Some(store);
-        Ok(())
     }
 
-    fn drain_spool(&self, store: &mut dyn Store, report: &mut Report) -> Result<(), FlushError> {
+    fn drain_spool(&self, store: &mut dyn Store, report: &mut Report) -> Result<(), SpoolDrainError> {
         if self.spool.files()?.is_empty() {
             return Ok(());
         }
@@ -129,8 +218,12 @@ impl Flusher {
         };
         // The files first: what they hold was cast by the polls read after, or by earlier ones.
         let files = self.spool.files()?;
-        let judge = Judge::new(store.polls()?, &self.key);
+        let mut judge = Judge::new(store.polls()?, &self.key);
         for path in files {
+            self.pulse.beat();
+            if self.pulse.is_stopping() {
+                break;
+            }
             let bytes = match self.spool.read(&path) {
                 Ok(bytes) => bytes,
                 Err(error) => {
@@ -149,13 +242,14 @@ impl Flusher {
     }
 
     /// Definitions and totals of every poll that is open or has ended lately, onto every server.
-    fn publish(&self, store: &mut dyn Store, report: &mut Report) -> Result<(), FlushError> {
+    fn publish(&self, store: &mut dyn Store, report: &mut Report) -> Result<(), store::Error> {
         let mut all = store.polls()?;
         let timeout = self.timeout.max(PUBLISH_TIMEOUT);
         let reachable: Vec<_> = self.addresses.iter().filter(|address| !mentioned(report, address)).cloned().collect();
         let mut servers = Servers::new(&reachable, self.keys.clone(), timeout);
         let mut shown = Vec::new();
         for _ in 0..PUBLISH_ROUNDS {
+            self.pulse.beat();
             let now_ms = super::now_ms();
             let recent = |poll: &&Poll| poll.ends_at_ms().is_none_or(|end| end > now_ms - ENDED_REFRESH_MS);
             let polls: Vec<Poll> = all.iter().filter(recent).cloned().collect();
@@ -171,13 +265,30 @@ impl Flusher {
                 break;
             }
         }
-        let due = if self.counts_turnout { shown.as_slice() } else { &[] };
+        let due = if self.counts_turnout && !self.pulse.is_stopping() { shown.as_slice() } else { &[] };
         for error in turnout::refresh(due, store, &mut servers)? {
             if !matches!(error, queue::Error::Resting { .. }) {
                 report.failures.push(error.to_string());
             }
         }
+        if !self.pulse.is_stopping() {
+            self.note_end(&reachable, &mut servers, report);
+        }
         Ok(())
+    }
+
+    /// Notes on each server whose queue was drained to its end that it was. Only people and monitors read it, so
+    /// a server that fails now has been told of already or will be by the next flush.
+    fn note_end(&self, drained: &[Address], servers: &mut Servers, report: &Report) {
+        let now = super::now_ms().to_string();
+        for (index, address) in drained.iter().enumerate() {
+            if !report.taken.contains(&queue_name(&self.keys, address)) {
+                let note = servers.attempt(index, |connection, keys| {
+                    connection.set(&keys.flushed(), now.as_bytes(), Lifetime::Forever)
+                });
+                note.unwrap_or_else(|error| tracing::debug!("{error}"));
+            }
+        }
     }
 }
 

@@ -6,13 +6,16 @@
 use std::collections::{BTreeMap, HashMap};
 
 use crate::slug::Slug;
-use crate::store::{Batch, DeadLetter, Row};
+use crate::store::{Batch, DeadLetter, Row, Verdict};
 
 use super::ballot::{Identity, IdentityKey, Poll, Voter};
 use super::wire;
 
 /// The longest line kept in a dead letter, in bytes.
 const DEAD_LETTER_MAX_LEN: usize = 1024 * 1024;
+
+/// How many openings of lines are remembered.
+const OPENINGS_MAX: usize = 4096;
 
 /// The longest reason kept in a dead letter, in characters.
 const REASON_MAX_CHARS: usize = 380;
@@ -60,26 +63,31 @@ impl Docket {
 
 /// Who judges ballots, by the polls of one moment.
 pub struct Judge<'a> {
-    polls: HashMap<Slug, Poll>,
+    polls: Vec<Poll>,
+    places: HashMap<Slug, usize>,
     key: &'a IdentityKey,
+    /// Lines of one poll with the same picks begin alike; what such a beginning comes to is found out once: the place
+    /// of its poll, and the picks.
+    openings: HashMap<Vec<u8>, (usize, u64)>,
 }
 
 impl Judge<'_> {
     /// A judge that knows these polls; `key` is for ballots that name their voter.
     pub fn new(polls: Vec<Poll>, key: &IdentityKey) -> Judge<'_> {
-        Judge { polls: polls.into_iter().map(|poll| (poll.slug.clone(), poll)).collect(), key }
+        let places = polls.iter().enumerate().map(|(place, poll)| (poll.slug.clone(), place)).collect();
+        Judge { polls, places, key, openings: HashMap::new() }
     }
 
     /// Judges every line of an entry or spool file. `origin` says where it was found, for good: the same entry read
     /// again, after a crash, must have the same, because identities of nameless lines and of dead letters are made
     /// from it.
-    pub fn judge(&self, origin: &str, entry: &[u8], now_ms: i64) -> Docket {
+    pub fn judge(&mut self, origin: &str, entry: &[u8], now_ms: i64) -> Docket {
         let mut docket = Docket::default();
         for (number, line) in wire::lines(entry) {
             docket.ballots += 1;
             match self.row(line, now_ms, || origin_hash(origin, number)) {
-                Ok((poll, row)) if poll.is_open_at(row.at_ms) => docket.rows.push(row),
-                Ok((poll, _)) => *docket.refused.entry(poll.id).or_default() += 1,
+                Ok((row, true)) => docket.rows.push(row),
+                Ok((row, false)) => *docket.refused.entry(row.poll_id).or_default() += 1,
                 Err(reason) => docket.dead_letters.push(DeadLetter {
                     id: origin_hash(origin, number).0,
                     origin: origin.to_string(),
@@ -92,17 +100,42 @@ impl Judge<'_> {
         docket
     }
 
-    fn row(&self, line: &[u8], now_ms: i64, nameless: impl FnOnce() -> Identity) -> Result<(&Poll, Row), String> {
+    /// Judges a dead letter again. A nameless one has the identity that it would have been given where it was
+    /// found, and one without a time the time at which it was found; so it comes to what it would have come to then.
+    pub fn judge_again(&mut self, letter: &DeadLetter) -> Verdict {
+        match self.row(&letter.bytes, letter.found_at_ms, || Identity(letter.id)) {
+            Ok((row, true)) => Verdict::Ballot(row),
+            Ok((row, false)) => Verdict::Refused(row.poll_id),
+            Err(reason) => Verdict::Kept(reason.chars().take(REASON_MAX_CHARS).collect()),
+        }
+    }
+
+    /// The row, and whether its poll was open then.
+    fn row(&mut self, line: &[u8], now_ms: i64, nameless: impl FnOnce() -> Identity) -> Result<(Row, bool), String> {
+        let parts = wire::take_apart(line);
+        let known = parts.and_then(|(opening, ..)| self.openings.get(opening));
+        if let (Some((_, identity, at_ms)), Some(&(place, picks))) = (parts, known) {
+            return Ok(self.cast(place, picks, identity, at_ms));
+        }
         let read = wire::read_line(line)?;
-        let poll = self.polls.get(read.poll.as_ref());
-        let poll = poll.ok_or_else(|| format!("there is no poll {}", crate::slug::shown(&read.poll)))?;
+        let place = self.places.get(read.poll.as_ref()).copied();
+        let place = place.ok_or_else(|| format!("there is no poll {}", crate::slug::shown(&read.poll)))?;
+        let poll = &self.polls[place];
         let picks = poll.pick_set(read.picks.iter().map(AsRef::as_ref)).map_err(|refusal| refusal.to_string())?;
         let identity = match (&read.id, &read.voter) {
             (Some(id), _) => Identity::from_hex(id).ok_or("not a ballot: bad \"id\"")?,
             (None, Some(voter)) => self.key.named(&poll.slug, &Voter::new(voter).map_err(|error| error.to_string())?),
             (None, None) => nameless(),
         };
-        Ok((poll, Row { poll_id: poll.id, identity, picks, at_ms: read.at.unwrap_or(now_ms) }))
+        if let Some((opening, ..)) = parts.filter(|_| self.openings.len() < OPENINGS_MAX) {
+            self.openings.insert(opening.to_vec(), (place, picks));
+        }
+        Ok(self.cast(place, picks, identity, read.at.unwrap_or(now_ms)))
+    }
+
+    fn cast(&self, place: usize, picks: u64, identity: Identity, at_ms: i64) -> (Row, bool) {
+        let poll = &self.polls[place];
+        (Row { poll_id: poll.id, identity, picks, at_ms }, poll.is_open_at(at_ms))
     }
 }
 
@@ -136,6 +169,41 @@ mod tests {
         let letters = docket.into_batch().dead_letters;
         assert_eq!(letters[0].bytes, b"rubbish");
         assert!(letters[1].reason.contains("no poll \"other\""), "{}", letters[1].reason);
+    }
+
+    #[test]
+    fn a_nameless_dead_letter_judged_again_is_the_ballot_it_was() {
+        let line = b"{\"poll\":\"now\",\"picks\":[\"no\"]}".to_vec();
+        let choice = |key: &str| Choice { key: Slug::new(key).unwrap(), label: key.into() };
+        let poll = Poll::new(Slug::new("now").unwrap(), "Now?".into(), [choice("yes"), choice("no")].into(), 1, None);
+        let key = IdentityKey::new(None);
+        let mut letters = Judge::new(Vec::new(), &key).judge("q 1", &line, 500).into_batch().dead_letters;
+        let mut judge = Judge::new(vec![poll.unwrap()], &key);
+        let row = judge.judge("q 1", &line, 500).into_batch().rows.remove(0);
+        assert_eq!(judge.judge_again(&letters[0]), Verdict::Ballot(row));
+        letters[0].bytes = b"rubbish".to_vec();
+        assert!(matches!(judge.judge_again(&letters[0]), Verdict::Kept(reason) if reason.contains("not a ballot")));
+    }
+
+    #[test]
+    fn a_line_that_begins_like_an_earlier_one_is_read_like_it() {
+        let id = |digit: char| digit.to_string().repeat(32);
+        let line = |picks: &str, id: &str, at: u32| {
+            format!("{{\"poll\":\"now\",\"picks\":[\"{picks}\"],\"id\":\"{id}\",\"at\":{at}}}\n")
+        };
+        let text = [
+            line("yes", &id('1'), 7),
+            line("no", &id('2'), 8),
+            line("yes", &id('3'), 1000),
+            line("yes", &id('4'), 9),
+            line("no", &id('x'), 9),
+            line("blue", &id('5'), 9),
+            line("blue", &id('6'), 9),
+        ];
+        let docket = docket(&text.concat());
+        let rows: Vec<_> = docket.rows.iter().map(|row| (row.identity.0[0], row.picks, row.at_ms)).collect();
+        assert_eq!(rows, [(0x11, 1, 7), (0x22, 2, 8), (0x44, 1, 9)]);
+        assert_eq!((docket.ballots(), docket.refused(), docket.dead_letters()), (7, 1, 3));
     }
 
     #[test]

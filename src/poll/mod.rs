@@ -9,16 +9,20 @@
 //! | [`definition`] | poll definitions kept in memcached, refilled by one process at a time |
 //! | [`site`] | where a site's polls live, as one value to make the others from |
 //! | [`vote`] | the way in: queue, else database, else spool |
+//! | `moment` | what votes that are cast together share |
 //! | [`batcher`] | many callers at once: what has gathered is cast together |
 //! | [`spool`] | ballots on disk, for when everything else is down |
 //! | [`judge`] | a ballot found in a queue: row, refusal or dead letter |
 //! | `read_ahead` | a queue's entries, read and judged while the database writes |
 //! | [`drain`] | one queue into the database, a chunk at a time |
-//! | [`flush`] | all queues, the spool, then fresh definitions and totals |
+//! | [`pulse`] | "stop after this chunk" and "something has moved", between a flush and who started it |
+//! | [`flush`] | all queues at once, the spool, then fresh definitions and totals |
 //! | [`results`] | totals, from memcached or the database |
 //! | [`shown`] | a poll's definition as readers of JSON see it |
 //! | [`turnout`] | how many voted when, kept in memcached beside the totals |
 //! | [`status`] | depth, age, health: what an operator looks at |
+//! | [`check`] | which of it needs a person |
+//! | [`dead_letters`] | what could not be read, judged again or thrown away |
 //!
 //! # The promise
 //! (poll, identity) is the key of a ballot everywhere, so a ballot that arrives twice, by whatever road, counts
@@ -30,11 +34,15 @@
 
 pub mod ballot;
 pub mod batcher;
+pub mod check;
 pub mod database;
+pub mod dead_letters;
 pub mod definition;
 pub mod drain;
 pub mod flush;
 pub mod judge;
+mod moment;
+pub mod pulse;
 mod read_ahead;
 pub mod results;
 pub mod servers;

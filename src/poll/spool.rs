@@ -7,6 +7,7 @@
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use rustix::fs::{FlockOperation, flock};
 
@@ -83,6 +84,18 @@ impl Spool {
             paths.into_iter().filter(|path| path.extension().is_some_and(|ending| ending == EXTENSION)).collect();
         files.sort();
         Ok(files)
+    }
+
+    /// When a spooled file was written, if it is still there.
+    ///
+    /// # Errors
+    /// [`SpoolError`].
+    pub fn written(&self, path: &Path) -> Result<Option<SystemTime>, SpoolError> {
+        match fs::metadata(path).and_then(|meta| meta.modified()) {
+            Ok(at) => Ok(Some(at)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(self.error(path, "looking at it")(error)),
+        }
     }
 
     /// The bytes of a spooled file.

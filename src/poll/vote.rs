@@ -16,7 +16,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::queue::{self, Claim, Connection, Keys, Lock};
 use crate::slug::Slug;
@@ -25,6 +25,7 @@ use crate::store::{Batch, DatabaseUrl, Row, TRANSACTION_ROWS_MAX};
 use super::ballot::{Ballot, Identity, IdentityKey, Poll, Refusal, Voter};
 use super::database::{Database, DatabaseError};
 use super::definition::{Definitions, Known};
+use super::moment::Moment;
 use super::servers::Servers;
 use super::spool::Spool;
 use super::wire::{ENTRY_MAX_LEN, write_line};
@@ -120,41 +121,6 @@ struct Pending {
     refused: Option<Box<Refusal>>,
 }
 
-/// What votes cast together share.
-struct Moment {
-    now: Instant,
-    at_ms: i64,
-    identity: Identity,
-    /// Polls and picks that have passed already: a batch has many votes of few kinds.
-    checked: Vec<(Slug, Arc<[Slug]>)>,
-}
-
-/// How many kinds of votes are looked through before a vote is simply checked again.
-const KINDS_MAX: usize = 16;
-
-impl Moment {
-    fn new() -> Moment {
-        let at_ms = super::now_ms();
-        Moment { now: Instant::now(), at_ms, identity: Identity::anonymous(at_ms), checked: Vec::new() }
-    }
-
-    fn next_identity(&mut self) -> Identity {
-        let next = self.identity.next();
-        std::mem::replace(&mut self.identity, next)
-    }
-
-    fn passed(&mut self, ballot: &Ballot) {
-        if self.checked.len() < KINDS_MAX {
-            self.checked.push((ballot.poll.clone(), ballot.picks.clone()));
-        }
-    }
-
-    fn has_checked(&self, ballot: &Ballot) -> bool {
-        let same = |(poll, picks): &(Slug, Arc<[Slug]>)| Arc::ptr_eq(picks, &ballot.picks) && *poll == ballot.poll;
-        self.checked.iter().any(same)
-    }
-}
-
 impl Booth {
     /// A booth; nothing is opened yet.
     pub fn new(servers: Servers, database: DatabaseUrl, spool: Spool, key: IdentityKey, settings: Settings) -> Booth {
@@ -179,13 +145,23 @@ impl Booth {
 
     /// Takes votes: together they cost little more than one. Each outcome says whether its vote is acknowledged.
     pub fn cast(&mut self, votes: Vec<Vote>) -> Deposit {
+        self.cast_as(votes, &|_| None)
+    }
+
+    /// The same, where `identities` gives the vote at an index its identity, unless its voter has a name. Without one it
+    /// gets a new one.
+    pub fn cast_as(&mut self, votes: Vec<Vote>, identities: &dyn Fn(usize) -> Option<Identity>) -> Deposit {
         let mut deposit = Deposit::default();
         let mut outcomes: Vec<Option<Outcome>> = Vec::new();
         outcomes.resize(votes.len(), None);
         let mut pending = Vec::with_capacity(votes.len());
         let mut moment = Moment::new();
         for (index, vote) in votes.into_iter().enumerate() {
-            match self.check(vote, index, &mut moment, &mut deposit.failures) {
+            let identity = match &vote.voter {
+                Some(voter) => self.key.named(&vote.poll, voter),
+                None => identities(index).unwrap_or_else(|| moment.next_identity()),
+            };
+            match self.check(vote, index, identity, &mut moment, &mut deposit.failures) {
                 Ok(one) => pending.push(one),
                 Err(refusal) => outcomes[index] = Some(Outcome::Refused(Box::new(refusal))),
             }
@@ -206,13 +182,10 @@ impl Booth {
         &mut self,
         vote: Vote,
         index: usize,
+        identity: Identity,
         moment: &mut Moment,
         failures: &mut Vec<String>,
     ) -> Result<Pending, Refusal> {
-        let identity = match &vote.voter {
-            Some(voter) => self.key.named(&vote.poll, voter),
-            None => moment.next_identity(),
-        };
         let named = vote.voter.is_some();
         let ballot = Ballot { poll: vote.poll, picks: vote.picks, identity, at_ms: moment.at_ms };
         if !moment.has_checked(&ballot) {

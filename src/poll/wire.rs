@@ -80,6 +80,23 @@ pub fn read_line(line: &[u8]) -> Result<Line<'_>, String> {
     Ok(read)
 }
 
+/// A line that ends as [`write_line`] ends it: all that comes before the identity, the identity, and the time of
+/// casting in milliseconds. Nothing is known of what comes before, but that it means the same in every line that is
+/// taken apart here and begins with it.
+pub fn take_apart(line: &[u8]) -> Option<(&[u8], Identity, i64)> {
+    let rest = line.strip_suffix(b"}")?;
+    let digits = rest.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
+    let (rest, at) = rest.split_at(rest.len() - digits);
+    // As many digits as fit, and no zero in front, which JSON refuses.
+    if !(1..=18).contains(&digits) || at.starts_with(b"0") {
+        return None;
+    }
+    let at_ms = at.iter().fold(0, |at_ms, digit| at_ms * 10 + i64::from(digit - b'0'));
+    let (opening, id) = rest.strip_suffix(b"\",\"at\":")?.split_last_chunk()?;
+    let identity = Identity::from_hex_digits(id)?;
+    (opening.ends_with(b"\"id\":\"") && at_ms <= AT_MAX_MS).then_some((opening, identity, at_ms))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -98,6 +115,29 @@ mod tests {
         let (_, line) = lines(entry.as_bytes()).next().unwrap();
         let read = read_line(line).unwrap();
         assert_eq!((read.poll.as_ref(), read.picks.len(), read.at), ("now", 2, Some(1_763_870_000_123)));
+        let opening = &br#"{"poll":"now","picks":["yes","no"],"id":""#[..];
+        assert_eq!(take_apart(line), Some((opening, identity, 1_763_870_000_123)));
+    }
+
+    #[test]
+    fn only_what_ends_as_weir_ends_it_is_taken_apart() {
+        let id = "000102030405060708090a0b0c0d0eff";
+        for other in [
+            format!(r#""id":"{id}","at":01}}"#),
+            format!(r#""id":"{id}","at":}}"#),
+            format!(r#""id":"{id}","at":-1}}"#),
+            format!(r#""id":"{id}","at":1,"more":2}}"#),
+            format!(r#""id":"{id}","at":{}}}"#, AT_MAX_MS + 1),
+            format!(r#""id":"{id}","at":99999999999999999999}}"#),
+            format!(r#""voter":"{id}","at":1}}"#),
+            format!(r#""id":"{}","at":1}}"#, &id[1..]),
+            format!(r#""id":"{}g","at":1}}"#, &id[1..]),
+            format!(r#"{id}","at":1}}"#),
+            "}".into(),
+            String::new(),
+        ] {
+            assert_eq!(take_apart(other.as_bytes()), None, "{other}");
+        }
     }
 
     #[test]

@@ -12,6 +12,7 @@
 //! | `P-lock` | the lock of the notes: `incr` to 1 takes it, `set 0` frees it | no expiry |
 //! | `P-head` | every ticket up to here has been deleted: a hint | no expiry |
 //! | `P-epochs` | ticket 0 of every epoch begun since the server started, one a line | no expiry |
+//! | `P-flushed` | when the queue was last drained to its end: for people and monitors | no expiry |
 //! | `P-legacy` | the epoch under which tickets of epoch 0 are drained (see [`ticket`]) | no expiry |
 //!
 //! # States of a slot
@@ -35,6 +36,7 @@
 //!   can be mistaken for a new one.
 //! - *A script of the notes sets the counter to 0*: it had found no lock just before weir made it. What weir's
 //!   writers have queued by then lies in an epoch that the counter no longer shows; `P-epochs` names it.
+//! - *The counter is gone and nothing else*: a reader makes one, in a fresh epoch, before it decides what to read.
 //! - *The server evicts*: an entry can be lost. Run memcached with `-M`; [`health`] tells whether it is.
 //!
 //! It refuses to know what an entry says: entries are bytes here. It knows nothing of polls, of SQL or of
@@ -55,6 +57,6 @@ pub use error::Error;
 pub use lock::{Acquired, Lock};
 pub use mark::{CLAIM_SECONDS, Claim, claim, confirm};
 pub use names::{Address, AddressError, Keys, Prefix, PrefixError};
-pub use reader::{Entry, Position, begun_epochs, delete, fetch, leave_legacy_epoch, position, set_head, sweep};
+pub use reader::{Entry, Position, delete, fetch, forget_shadow, leave_legacy_epoch, position, set_head, sweep};
 pub use ticket::Ticket;
 pub use writer::enqueue;

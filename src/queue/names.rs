@@ -131,6 +131,11 @@ impl Keys {
         self.under(format_args!("epochs"))
     }
 
+    /// When the queue was last drained to its end, in milliseconds of Unix time.
+    pub fn flushed(&self) -> String {
+        self.under(format_args!("flushed"))
+    }
+
     /// The slot of a ticket.
     pub fn slot(&self, ticket: Ticket) -> String {
         self.under(format_args!("key-{ticket}"))

@@ -13,6 +13,7 @@
 mod batch;
 mod mysql;
 mod mysql_batch;
+mod mysql_letters;
 mod once;
 mod record;
 mod sqlite;
@@ -22,13 +23,17 @@ use std::fmt;
 use std::time::Duration;
 
 pub use once::{Once, OnceError};
-pub use record::{Advance, Batch, Choice, DeadLetter, Folded, Identity, Poll, QueueHead, Row, Tally};
+pub use record::{Advance, Batch, Choice, DeadLetter, Folded, Identity, Poll, QueueHead, Row, Settled, Tally, Verdict};
 pub use url::{DatabaseUrl, DatabaseUrlError};
 
 use crate::slug::Slug;
 
 /// The most ballots that [`Store::fold`] takes at once.
 pub const TRANSACTION_ROWS_MAX: usize = 20_000;
+
+/// The most dead letters that [`Store::settle_dead_letters`] takes at once: each may cost a row deleted and a row
+/// inserted.
+pub const SETTLEMENT_MAX: usize = TRANSACTION_ROWS_MAX / 2;
 
 /// What a driver failed with.
 type Cause = Box<dyn std::error::Error + Send + Sync>;
@@ -149,6 +154,27 @@ pub trait Store: Send {
     /// # Errors
     /// [`Error::Failure`].
     fn dead_letters(&mut self, limit: u32) -> Result<Vec<DeadLetter>, Error>;
+
+    /// The dead letters whose ids come after `after` (without one: from the first), in the order of ids, at most
+    /// `limit`: for going through all of them in bounded memory.
+    ///
+    /// # Errors
+    /// [`Error::Failure`].
+    fn dead_letters_after(&mut self, after: Option<[u8; 16]>, limit: u32) -> Result<Vec<DeadLetter>, Error>;
+
+    /// The dead letter of that id, if there is one.
+    ///
+    /// # Errors
+    /// [`Error::Failure`].
+    fn dead_letter(&mut self, id: [u8; 16]) -> Result<Option<DeadLetter>, Error>;
+
+    /// Does with dead letters what was decided of each, in one transaction: what counts is counted and is no dead
+    /// letter any more, or neither. One that is gone by then (another process settled it) is passed over, so
+    /// none counts twice. At most [`SETTLEMENT_MAX`] verdicts.
+    ///
+    /// # Errors
+    /// [`Error::Failure`]; whether it was done is then unknown, and doing it again is safe.
+    fn settle_dead_letters(&mut self, verdicts: &[([u8; 16], Verdict)]) -> Result<Settled, Error>;
 }
 
 /// Connects to the database and brings its tables up to date. `patience` is how long any one answer of a database

@@ -1,7 +1,7 @@
 //! The store in MySQL 8, MariaDB 10.6 and later, and what speaks their protocol.
 //!
 //! A batch is one transaction: the queue's head is locked with `FOR UPDATE NOWAIT` and compared, ballots go in
-//! as multi-row `INSERT IGNORE` in key order, tallies are raised by the rows that were really inserted, the
+//! as arrays of rows or multi-row `INSERT IGNORE` in key order, tallies are raised by the rows that were really inserted, the
 //! head is set, all is committed. Deadlocks between two writers of one poll are retried whole.
 
 use std::collections::HashMap;
@@ -15,11 +15,13 @@ use url::Url;
 
 use crate::slug::Slug;
 
-use super::batch::{Group, add_votes, groups};
-use super::mysql_batch::{PACKET_MIN, is_deadlock, write};
-use super::record::{Advance, Batch, Choice, DeadLetter, Folded, Identity, Poll, QueueHead, Row, Tally};
+use super::batch::{add_votes, in_key_order};
+use super::mysql_batch::{Manner, PACKET_MIN, is_deadlock, write};
+use super::record::{
+    Advance, Batch, Choice, DeadLetter, Folded, Identity, Poll, QueueHead, Row, Settled, Tally, Verdict,
+};
 use super::url::without_password;
-use super::{Cause, Error, Once, Store};
+use super::{Cause, Error, Once, Store, mysql_letters};
 
 mod migrations {
     refinery::embed_migrations!("src/store/migrations/mysql");
@@ -33,7 +35,6 @@ const DEADLOCK_ATTEMPTS: u32 = 10;
 
 type Rows<T> = Result<Vec<T>, mysql::Error>;
 type PollColumns = (i64, String, String, u8, i64, Option<i64>, Option<i64>, Option<String>);
-type DeadLetterColumns = (Vec<u8>, String, String, Vec<u8>, i64);
 
 const SELECT_POLLS: &str = "SELECT id, slug, question, pick_max, created_at_ms, closes_at_ms, closed_at_ms, \
      (SELECT once_per FROM poll_once WHERE poll_id = polls.id) FROM polls";
@@ -45,13 +46,15 @@ pub(super) struct MysqlStore {
     connection: Option<Conn>,
     /// Whether the server takes arrays of rows, once it has been asked.
     bulk: Option<bool>,
+    /// Whether some ballots of the last batch were there already.
+    repeats: bool,
 }
 
 impl MysqlStore {
     pub(super) fn open(url: &Url, patience: Duration) -> Result<MysqlStore, Error> {
         let name = without_password(url);
         let opts = options(url, patience).map_err(|error| Error::new(&name, "reading its URL", error))?;
-        let mut store = MysqlStore { name, opts, connection: None, bulk: None };
+        let mut store = MysqlStore { name, opts, connection: None, bulk: None, repeats: false };
         store.run("bringing its tables up to date", migrate)?;
         Ok(store)
     }
@@ -202,8 +205,8 @@ impl Store for MysqlStore {
 
     fn fold(&mut self, mut batch: Batch, advance: Option<Advance<'_>>) -> Result<Folded, Error> {
         let found = batch.rows.len() as u64;
-        let groups: Vec<Group> = groups(std::mem::take(&mut batch.rows));
-        let mut bulk = self.bulk;
+        let rows = in_key_order(std::mem::take(&mut batch.rows));
+        let (mut bulk, repeats) = (self.bulk, self.repeats);
         let outcome = self.run("writing ballots", |connection| {
             // Not worth asking for a single vote.
             if bulk.is_none() && found > 1 {
@@ -211,15 +214,20 @@ impl Store for MysqlStore {
                 let able = |(version, packet): (String, u64)| version.contains("MariaDB") && packet >= PACKET_MIN;
                 bulk = Some(server.is_some_and(able));
             }
+            let manner = Manner { bulk: bulk == Some(true), repeats };
             let mut attempt = 1;
             loop {
-                match write(connection, &groups, &batch, advance, bulk == Some(true)) {
-                    Err(error) if is_deadlock(&error) && attempt < DEADLOCK_ATTEMPTS => attempt += 1,
+                match write(connection, &rows, &batch, advance, manner) {
+                    Err(error) if is_deadlock(&error) && attempt < DEADLOCK_ATTEMPTS => {
+                        attempt += 1;
+                        make_way(attempt);
+                    }
                     other => return other,
                 }
             }
         })?;
         self.bulk = bulk;
+        self.repeats = outcome.is_some_and(|counted| counted < rows.len() as u64);
         match (outcome, advance) {
             (Some(counted), _) => Ok(Folded { counted, duplicates: found - counted }),
             (None, advance) => {
@@ -297,19 +305,36 @@ impl Store for MysqlStore {
     }
 
     fn dead_letters(&mut self, limit: u32) -> Result<Vec<DeadLetter>, Error> {
-        self.run("reading dead letters", |connection| {
-            let rows: Vec<DeadLetterColumns> = connection.exec(
-                "SELECT id, origin, reason, bytes, found_at_ms FROM dead_letters \
-                 ORDER BY found_at_ms DESC, id LIMIT ?",
-                (limit,),
-            )?;
-            rows.into_iter()
-                .map(|(id, origin, reason, bytes, found_at_ms)| {
-                    Ok(DeadLetter { id: sixteen(&id)?, origin, reason, bytes, found_at_ms })
-                })
-                .collect::<Result<_, Cause>>()
+        self.run("reading dead letters", |connection| mysql_letters::newest(connection, limit))
+    }
+
+    fn dead_letters_after(&mut self, after: Option<[u8; 16]>, limit: u32) -> Result<Vec<DeadLetter>, Error> {
+        self.run("reading dead letters", |connection| mysql_letters::after(connection, after, limit))
+    }
+
+    fn dead_letter(&mut self, id: [u8; 16]) -> Result<Option<DeadLetter>, Error> {
+        self.run("reading a dead letter", |connection| mysql_letters::one(connection, id))
+    }
+
+    fn settle_dead_letters(&mut self, verdicts: &[([u8; 16], Verdict)]) -> Result<Settled, Error> {
+        self.run("settling dead letters", |connection| {
+            let mut attempt = 1;
+            loop {
+                match mysql_letters::settle(connection, verdicts) {
+                    Err(error) if is_deadlock(&error) && attempt < DEADLOCK_ATTEMPTS => {
+                        attempt += 1;
+                        make_way(attempt);
+                    }
+                    other => return other,
+                }
+            }
         })
     }
+}
+
+/// Waits a little before a deadlock's victim tries again: at once it would meet the same transactions.
+fn make_way(attempt: u32) {
+    std::thread::sleep(Duration::from_millis(rand::random_range(0..=u64::from(attempt) * 5)));
 }
 
 fn sixteen(bytes: &[u8]) -> Result<[u8; 16], std::array::TryFromSliceError> {

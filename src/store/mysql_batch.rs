@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 use mysql::prelude::Queryable;
 use mysql::{Conn, Error, Transaction, TxOpts, Value};
 
-use super::batch::{Group, positions};
+use super::batch::Share;
 use super::record::{Advance, Batch, Row};
 
 /// Ballots in one statement: some 750 KB of text, under the smallest `max_allowed_packet` in use.
@@ -22,14 +22,23 @@ pub(super) const PACKET_MIN: u64 = 1024 * 1024;
 
 const BULK_INSERT: &str = "INSERT IGNORE INTO ballots (poll_id, identity, picks, at_ms) VALUES (?, ?, ?, ?)";
 
-/// Writes everything and commits; the number of new ballots, or nothing when the queue stands elsewhere. `bulk`:
-/// the server takes arrays of rows.
+/// What is known of the server and of the ballots that come.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Manner {
+    /// The server takes arrays of rows.
+    pub(super) bulk: bool,
+    /// Some of the last batch were there already, so it is likely that some of the next are.
+    pub(super) repeats: bool,
+}
+
+/// Writes everything and commits; the number of new ballots, or nothing when the queue stands elsewhere. `rows` are
+/// in key order.
 pub(super) fn write(
     connection: &mut Conn,
-    groups: &[Group],
+    rows: &[Row],
     batch: &Batch,
     advance: Option<Advance<'_>>,
-    bulk: bool,
+    manner: Manner,
 ) -> Result<Option<u64>, Error> {
     let mut tx = connection.start_transaction(TxOpts::default())?;
     if let Some(advance) = advance {
@@ -39,54 +48,97 @@ pub(super) fn write(
             Ok(false) | Err(_) => return tx.rollback().map(|()| None),
         }
     }
-    let mut polls: BTreeMap<i64, u64> = BTreeMap::new();
-    let mut choices: BTreeMap<(i64, usize), u64> = BTreeMap::new();
-    for group in groups {
-        let mut new = 0;
-        for rows in group.rows.chunks(ROWS_PER_STATEMENT) {
-            match bulk {
-                true => tx.exec_batch(BULK_INSERT, rows.iter().map(columns))?,
-                false => tx.query_drop(insert_statement(rows))?,
-            }
-            new += tx.affected_rows();
-        }
-        *polls.entry(group.poll_id).or_default() += new;
-        for position in positions(group.picks) {
-            *choices.entry((group.poll_id, position)).or_default() += new;
-        }
+    let new = write_ballots(&mut tx, rows, batch, manner)?;
+    tx.commit()?;
+    Ok(Some(new))
+}
+
+/// Inserts ballots, raises the tallies by those that are new, and writes what else is in the batch; the number of
+/// new ballots. `rows` are in key order.
+pub(super) fn write_ballots(
+    tx: &mut Transaction<'_>,
+    rows: &[Row],
+    batch: &Batch,
+    manner: Manner,
+) -> Result<u64, Error> {
+    let share = insert(tx, rows, manner)?;
+    write_tallies(tx, &share)?;
+    write_rest(tx, batch)?;
+    Ok(share.ballots())
+}
+
+/// Inserts what is new of the rows, and tells its share of the tallies. A server tells how many rows it inserted,
+/// not which. If it inserted all, that is enough, and one walk through the primary key has done it. If not, the
+/// walk is undone and done again for each group of rows that add the same to the tallies.
+fn insert(tx: &mut Transaction<'_>, rows: &[Row], manner: Manner) -> Result<Share, Error> {
+    let mut alike: BTreeMap<(i64, u64), u64> = BTreeMap::new();
+    for row in rows {
+        *alike.entry((row.poll_id, row.picks)).or_default() += 1;
     }
-    // Tallies last and in key order: their rows are shared by all writers of a poll. In one round trip: while
-    // these rows are locked, those writers wait.
-    let polls_sql =
-        polls.iter().map(|(poll_id, new)| format!("UPDATE polls SET ballots = ballots + {new} WHERE id = {poll_id}"));
-    let choices_sql = choices.iter().map(|((poll_id, position), new)| {
+    let mut share = Share::default();
+    if alike.len() > 1 && !manner.repeats {
+        tx.query_drop("SAVEPOINT ballots")?;
+        if insert_rows(tx, rows, manner)? == rows.len() as u64 {
+            alike.into_iter().for_each(|((poll_id, picks), new)| share.add(poll_id, picks, new));
+            return Ok(share);
+        }
+        tx.query_drop("ROLLBACK TO SAVEPOINT ballots")?;
+    }
+    let mut groups: BTreeMap<(i64, u64), Vec<Row>> = BTreeMap::new();
+    rows.iter().for_each(|row| groups.entry((row.poll_id, row.picks)).or_default().push(*row));
+    for ((poll_id, picks), rows) in groups {
+        share.add(poll_id, picks, insert_rows(tx, &rows, manner)?);
+    }
+    Ok(share)
+}
+
+/// How many of the rows were new.
+fn insert_rows(tx: &mut Transaction<'_>, rows: &[Row], manner: Manner) -> Result<u64, Error> {
+    let mut new = 0;
+    for rows in rows.chunks(ROWS_PER_STATEMENT) {
+        match manner.bulk {
+            true => tx.exec_batch(BULK_INSERT, rows.iter().map(columns))?,
+            false => tx.query_drop(insert_statement(rows))?,
+        }
+        new += tx.affected_rows();
+    }
+    Ok(new)
+}
+
+/// Last and in key order: the rows of the tallies are shared by all writers of a poll. In one round trip: while they
+/// are locked, those writers wait.
+fn write_tallies(tx: &mut Transaction<'_>, share: &Share) -> Result<(), Error> {
+    let polls = share.polls.iter();
+    let polls = polls.map(|(poll_id, new)| format!("UPDATE polls SET ballots = ballots + {new} WHERE id = {poll_id}"));
+    let choices = share.choices.iter().map(|((poll_id, position), new)| {
         format!("UPDATE choices SET votes = votes + {new} WHERE poll_id = {poll_id} AND position = {position}")
     });
-    let tallies: Vec<_> = polls_sql.chain(choices_sql).collect();
-    if !tallies.is_empty() {
-        let mut results = tx.query_iter(tallies.join(";"))?;
-        // A statement that fails is told only where its result is asked for.
-        while let Some(mut result) = results.iter() {
-            result.try_for_each(|row| row.map(drop))?;
-        }
+    let tallies: Vec<_> = polls.chain(choices).collect();
+    if tallies.is_empty() {
+        return Ok(());
     }
-    write_rest(&mut tx, batch)?;
-    tx.commit()?;
-    Ok(Some(polls.values().sum()))
+    let mut results = tx.query_iter(tallies.join(";"))?;
+    // A statement that fails is told only where its result is asked for.
+    while let Some(mut result) = results.iter() {
+        result.try_for_each(|row| row.map(drop))?;
+    }
+    Ok(())
 }
 
 /// Moves the queue's head, if nobody else has it and it is where it should be; tells whether it did.
 fn move_head(tx: &mut Transaction<'_>, advance: Advance<'_>) -> Result<bool, Error> {
+    let values = (advance.to, advance.at_ms, advance.queue);
+    if advance.from.is_none() {
+        // A row that is not there cannot be locked, only the gap where it would stand, and the first drains of
+        // several queues would hold that gap against each other. So the key decides who was first.
+        return tx.exec_drop("INSERT INTO queues (head, flushed_at_ms, name) VALUES (?, ?, ?)", values).map(|()| true);
+    }
     let head: Option<i64> =
         tx.exec_first("SELECT head FROM queues WHERE name = ? FOR UPDATE NOWAIT", (advance.queue,))?;
     if head != advance.from {
         return Ok(false);
     }
-    let sql = match head {
-        Some(_) => "UPDATE queues SET head = ?, flushed_at_ms = ? WHERE name = ?",
-        None => "INSERT INTO queues (head, flushed_at_ms, name) VALUES (?, ?, ?)",
-    };
-    tx.exec_drop(sql, (advance.to, advance.at_ms, advance.queue)).map(|()| true)
+    tx.exec_drop("UPDATE queues SET head = ?, flushed_at_ms = ? WHERE name = ?", values).map(|()| true)
 }
 
 fn write_rest(tx: &mut Transaction<'_>, batch: &Batch) -> Result<(), Error> {

@@ -70,6 +70,44 @@ pub struct DeadLetter {
     pub found_at_ms: i64,
 }
 
+/// What is decided of a dead letter that was looked at again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is a ballot after all, and counts unless its key is there already.
+    Ballot(Row),
+    /// It is a ballot that came too late for the poll of that id.
+    Refused(i64),
+    /// It is thrown away.
+    Dropped,
+    /// It stays, for this reason.
+    Kept(String),
+}
+
+/// What settling dead letters came to. One that was gone by then is in none of these.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
+pub struct Settled {
+    /// Ballots that were new and are now counted.
+    pub counted: u64,
+    /// Ballots whose key was there already.
+    pub duplicates: u64,
+    /// Ballots cast after their poll had ended.
+    pub refused: u64,
+    /// Letters thrown away.
+    pub dropped: u64,
+    /// Letters that stay.
+    pub kept: u64,
+}
+
+impl std::ops::AddAssign for Settled {
+    fn add_assign(&mut self, other: Settled) {
+        self.counted += other.counted;
+        self.duplicates += other.duplicates;
+        self.refused += other.refused;
+        self.dropped += other.dropped;
+        self.kept += other.kept;
+    }
+}
+
 /// What goes into the database in one transaction.
 #[derive(Debug, Default)]
 pub struct Batch {

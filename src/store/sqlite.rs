@@ -5,14 +5,17 @@
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::time::Duration;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, OptionalExtension, Row as SqlRow, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, OptionalExtension, Params, Row as SqlRow, Transaction, TransactionBehavior, params};
 
 use crate::slug::Slug;
 
-use super::batch::{add_votes, groups, positions};
-use super::record::{Advance, Batch, Choice, DeadLetter, Folded, Identity, Poll, QueueHead, Row, Tally};
+use super::batch::{Settlement, Share, add_votes, in_key_order};
+use super::record::{
+    Advance, Batch, Choice, DeadLetter, Folded, Identity, Poll, QueueHead, Row, Settled, Tally, Verdict,
+};
 use super::{Cause, Error, Once, OnceError, Store};
 
 mod migrations {
@@ -21,6 +24,9 @@ mod migrations {
 
 /// How long a writer waits for another one.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long to sleep between two tries where SQLite does not wait by itself.
+const BUSY_PAUSE: Duration = Duration::from_millis(10);
 
 /// A SQLite file of polls.
 pub(super) struct SqliteStore {
@@ -50,7 +56,7 @@ impl SqliteStore {
 
 fn prepare(connection: &mut Connection) -> Result<(), Cause> {
     connection.busy_timeout(BUSY_TIMEOUT)?;
-    connection.pragma_update(None, "journal_mode", "WAL")?;
+    write_ahead(connection)?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     let newest = migrations::migrations::runner().get_migrations().iter().map(|one| one.version()).max();
     let applied: Option<i64> = connection
@@ -62,6 +68,22 @@ fn prepare(connection: &mut Connection) -> Result<(), Cause> {
         super::migrate(|| migrations::migrations::runner().run(connection))?;
     }
     Ok(())
+}
+
+/// Switches a new file to WAL. SQLite does not wait for other connections here, it fails at once while one is at work:
+/// several processes that meet a new file at one moment take turns by trying again.
+fn write_ahead(connection: &Connection) -> rusqlite::Result<()> {
+    let deadline = Instant::now() + BUSY_TIMEOUT;
+    loop {
+        match connection.pragma_update(None, "journal_mode", "WAL") {
+            Err(error) if is_busy(&error) && Instant::now() < deadline => std::thread::sleep(BUSY_PAUSE),
+            other => return other,
+        }
+    }
+}
+
+fn is_busy(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy)
 }
 
 impl Store for SqliteStore {
@@ -133,6 +155,7 @@ impl Store for SqliteStore {
     }
 
     fn fold(&mut self, batch: Batch, advance: Option<Advance<'_>>) -> Result<Folded, Error> {
+        let _turn = turn_to_write();
         let folded = self.run("writing ballots", |connection| {
             let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             if let Some(advance) = &advance {
@@ -228,23 +251,59 @@ impl Store for SqliteStore {
 
     fn dead_letters(&mut self, limit: u32) -> Result<Vec<DeadLetter>, Error> {
         self.run("reading dead letters", |connection| {
-            connection
-                .prepare(
-                    "SELECT id, origin, reason, bytes, found_at_ms FROM dead_letters \
-                     ORDER BY found_at_ms DESC, id LIMIT ?1",
-                )?
-                .query_map([limit], |row| {
-                    Ok(DeadLetter {
-                        id: row.get(0)?,
-                        origin: row.get(1)?,
-                        reason: row.get(2)?,
-                        bytes: row.get(3)?,
-                        found_at_ms: row.get(4)?,
-                    })
-                })?
-                .collect()
+            letters(connection, "ORDER BY found_at_ms DESC, id LIMIT ?1", params![limit])
         })
     }
+
+    fn dead_letters_after(&mut self, after: Option<[u8; 16]>, limit: u32) -> Result<Vec<DeadLetter>, Error> {
+        self.run("reading dead letters", |connection| match after {
+            Some(id) => letters(connection, "WHERE id > ?1 ORDER BY id LIMIT ?2", params![id, limit]),
+            None => letters(connection, "ORDER BY id LIMIT ?1", params![limit]),
+        })
+    }
+
+    fn dead_letter(&mut self, id: [u8; 16]) -> Result<Option<DeadLetter>, Error> {
+        self.run("reading a dead letter", |connection| Ok(letters(connection, "WHERE id = ?1", params![id])?.pop()))
+    }
+
+    fn settle_dead_letters(&mut self, verdicts: &[([u8; 16], Verdict)]) -> Result<Settled, Error> {
+        let _turn = turn_to_write();
+        self.run("settling dead letters", |connection| {
+            let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let mut settlement = Settlement::default();
+            for (id, verdict) in verdicts {
+                let there = match verdict {
+                    Verdict::Kept(reason) => tx
+                        .prepare_cached("UPDATE dead_letters SET reason = ?2 WHERE id = ?1")?
+                        .execute(params![id, reason])?,
+                    _ => tx.prepare_cached("DELETE FROM dead_letters WHERE id = ?1")?.execute(params![id])?,
+                };
+                if there == 1 {
+                    settlement.add(verdict.clone());
+                }
+            }
+            let ballots = settlement.batch.rows.len() as u64;
+            let folded = insert(&tx, std::mem::take(&mut settlement.batch))?;
+            tx.commit()?;
+            Ok(settlement.settled(ballots, folded.counted))
+        })
+    }
+}
+
+/// SQLite has one writer at a time anyway. The writers of one process wait for each other here, where the next is
+/// woken at once; in SQLite it would sleep, look, and perhaps never find it free.
+fn turn_to_write() -> MutexGuard<'static, ()> {
+    static WRITER: Mutex<()> = Mutex::new(());
+    WRITER.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn letters(connection: &Connection, which: &str, values: impl Params) -> rusqlite::Result<Vec<DeadLetter>> {
+    let sql = format!("SELECT id, origin, reason, bytes, found_at_ms FROM dead_letters {which}");
+    let letter = |row: &SqlRow<'_>| {
+        let (id, origin, reason) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        Ok(DeadLetter { id, origin, reason, bytes: row.get(3)?, found_at_ms: row.get(4)? })
+    };
+    connection.prepare(&sql)?.query_map(values, letter)?.collect()
 }
 
 const SELECT_POLLS: &str = "SELECT id, slug, question, pick_max, created_at_ms, closes_at_ms, closed_at_ms, \
@@ -308,22 +367,20 @@ fn tally(connection: &Connection, poll: &Poll) -> rusqlite::Result<Tally> {
 
 fn insert(tx: &Transaction<'_>, batch: Batch) -> rusqlite::Result<Folded> {
     let found = batch.rows.len() as u64;
-    let mut counted = 0;
-    for group in groups(batch.rows) {
-        let mut new = 0;
-        let mut statement = tx.prepare_cached(
-            "INSERT OR IGNORE INTO ballots (poll_id, identity, picks, at_ms) VALUES (?1, ?2, ?3, ?4)",
-        )?;
-        for row in &group.rows {
-            new += statement.execute(params![row.poll_id, row.identity.0, row.picks as i64, row.at_ms])?;
-        }
+    let mut share = Share::default();
+    let mut statement =
+        tx.prepare_cached("INSERT OR IGNORE INTO ballots (poll_id, identity, picks, at_ms) VALUES (?1, ?2, ?3, ?4)")?;
+    for row in in_key_order(batch.rows) {
+        let new = statement.execute(params![row.poll_id, row.identity.0, row.picks as i64, row.at_ms])?;
+        share.add(row.poll_id, row.picks, new as u64);
+    }
+    for (poll_id, new) in &share.polls {
         tx.prepare_cached("UPDATE polls SET ballots = ballots + ?2 WHERE id = ?1")?
-            .execute(params![group.poll_id, new as i64])?;
-        for position in positions(group.picks) {
-            tx.prepare_cached("UPDATE choices SET votes = votes + ?3 WHERE poll_id = ?1 AND position = ?2")?
-                .execute(params![group.poll_id, position as i64, new as i64])?;
-        }
-        counted += new as u64;
+            .execute(params![poll_id, *new as i64])?;
+    }
+    for ((poll_id, position), new) in &share.choices {
+        tx.prepare_cached("UPDATE choices SET votes = votes + ?3 WHERE poll_id = ?1 AND position = ?2")?
+            .execute(params![poll_id, *position as i64, *new as i64])?;
     }
     for (poll_id, refused) in &batch.refused {
         tx.prepare_cached("UPDATE polls SET refused = refused + ?2 WHERE id = ?1")?
@@ -335,5 +392,6 @@ fn insert(tx: &Transaction<'_>, batch: Batch) -> rusqlite::Result<Folded> {
         )?
         .execute(params![letter.id, letter.origin, letter.reason, letter.bytes, letter.found_at_ms])?;
     }
+    let counted = share.ballots();
     Ok(Folded { counted, duplicates: found - counted })
 }

@@ -39,14 +39,10 @@ impl Health {
         }
         let looked = self.reader.ask(|site| {
             let store = store::open(&site.database, DATABASE_PATIENCE);
-            status(&site.memcached, &site.keys, site.timeout, store, &site.spool)
+            status(&site.memcached, &site.keys, site.timeout, site.copies, store, &site.spool)
         });
         let status = match looked.await {
-            Ok(Ok(status)) => Arc::new(status),
-            Ok(Err(error)) => {
-                tracing::debug!("{error}");
-                return None;
-            }
+            Ok(status) => Arc::new(status),
             Err(super::desk::Busy) => return None,
         };
         *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), status.clone()));

@@ -198,7 +198,9 @@ impl Text {
         for (server, evictions) in servers.iter().filter_map(|one| Some((&one.server, one.evictions?))) {
             self.line("weir_server_evictions_total", &server_label(server), evictions);
         }
-        self.gauge("weir_spool_files", "Files that wait in the spool.", status.spool_files);
+        if let Some(files) = status.spool_files {
+            self.gauge("weir_spool_files", "Files that wait in the spool.", files);
+        }
         self.gauge("weir_database_up", "Whether the database answers.", u8::from(status.database_error.is_none()));
         if let Some(letters) = status.dead_letters {
             self.gauge("weir_dead_letters", "Entries that could not be read as ballots.", letters);

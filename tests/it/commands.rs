@@ -245,7 +245,8 @@ fn the_voter_secret_decides_which_identity_a_voter_has() {
 #[test]
 fn help_completions_and_manual_pages_cover_every_command() {
     let site = Site::new(&[]);
-    let commands = ["create", "vote", "flush", "results", "list", "open", "close", "export", "status", "verify"];
+    let commands =
+        ["create", "vote", "flush", "results", "list", "open", "close", "export", "status", "dead-letters", "verify"];
     let man = site.path("man/man1");
     site.ok(&["man", man.to_str().unwrap()]);
     let completions = ["bash", "zsh", "fish"].map(|shell| site.ok(&["completions", shell]));

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 const FILE_MAX_LINES: usize = 400;
 
 /// Room and the rooms it may import; every room may use the leaf `slug`.
-const MAY_IMPORT: [(&str, &[&str]); 8] = [
-    ("cli", &["config", "poll", "queue", "rules", "sample", "store", "slug", "web", "cli"]),
+const MAY_IMPORT: [(&str, &[&str]); 9] = [
+    ("cli", &["config", "poll", "queue", "rules", "sample", "store", "sync", "slug", "web", "cli"]),
     ("config", &[]),
     ("poll", &["queue", "store", "slug", "poll"]),
     ("queue", &["slug", "queue"]),
@@ -16,6 +16,7 @@ const MAY_IMPORT: [(&str, &[&str]); 8] = [
     ("sample", &["sample"]),
     ("store", &["slug", "store"]),
     ("web", &["poll", "queue", "store", "slug", "web"]),
+    ("sync", &["rules", "sync"]),
 ];
 
 fn sources(folder: &Path) -> Vec<(PathBuf, String)> {

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use weir::poll::ballot::{Choice, Identity, Once, Poll};
 use weir::slug::Slug;
-use weir::store::{self, Advance, Batch, DatabaseUrl, DeadLetter, Error, Folded, Row, Store, TRANSACTION_ROWS_MAX};
+use weir::store::{
+    self, Advance, Batch, DatabaseUrl, DeadLetter, Error, Folded, Row, Settled, Store, TRANSACTION_ROWS_MAX, Verdict,
+};
 
 use crate::support::MariaDb;
 
@@ -149,6 +151,91 @@ fn dead_letters_are_kept_once_with_their_bytes() {
 }
 
 #[test]
+fn dead_letters_are_settled_once_and_whole_whoever_comes_first() {
+    on_every_store(|store, url| {
+        let now = poll("now");
+        store.create_poll(&now).unwrap();
+        let letter = |id: u8| DeadLetter {
+            id: [id; 16],
+            origin: "q@h:1 5".into(),
+            reason: "old".into(),
+            bytes: vec![id],
+            found_at_ms: 5,
+        };
+        let dead_letters = (1..=6).map(letter).collect();
+        store.fold(Batch { rows: vec![row(&now, 9, 1)], dead_letters, ..Batch::default() }, None).unwrap();
+        assert_eq!(store.dead_letters_after(None, 2).unwrap(), [letter(1), letter(2)]);
+        assert_eq!(store.dead_letters_after(Some([5; 16]), 2).unwrap(), [letter(6)]);
+        assert_eq!(store.dead_letters_after(Some([6; 16]), 2).unwrap(), []);
+        let verdicts = [
+            ([1; 16], Verdict::Ballot(row(&now, 1, 0b011))),
+            ([2; 16], Verdict::Ballot(row(&now, 9, 0b100))),
+            ([3; 16], Verdict::Refused(now.id)),
+            ([4; 16], Verdict::Dropped),
+            ([5; 16], Verdict::Kept("new ö".into())),
+            ([6; 16], Verdict::Kept("old".into())),
+            ([7; 16], Verdict::Ballot(row(&now, 7, 1))),
+        ];
+        let settled = store.settle_dead_letters(&verdicts).unwrap();
+        assert_eq!(settled, Settled { counted: 1, duplicates: 1, refused: 1, dropped: 1, kept: 2 });
+        // Another process that had read the same letters comes too late for all but those that stay.
+        let again = open(url).settle_dead_letters(&verdicts).unwrap();
+        assert_eq!(again, Settled { kept: 2, ..Settled::default() });
+        assert_eq!(
+            store.dead_letters_after(None, 9).unwrap(),
+            [DeadLetter { reason: "new ö".into(), ..letter(5) }, letter(6)]
+        );
+        assert_eq!(store.dead_letter([1; 16]).unwrap(), None);
+        assert_eq!(store.dead_letter([6; 16]).unwrap(), Some(letter(6)));
+        let (stored, counted) = store.recount(&now).unwrap();
+        assert_eq!((&stored, stored.ballots, stored.refused), (&counted, 2, 1));
+        assert_eq!(stored.votes, [2, 1, 0]);
+    });
+}
+
+#[test]
+fn dead_letters_settled_by_several_at_once_count_once() {
+    on_every_store(|store, url| {
+        const LETTERS: u8 = 200;
+        let now = poll("now");
+        store.create_poll(&now).unwrap();
+        let letter = |id: u8| DeadLetter {
+            id: [id; 16],
+            origin: "q".into(),
+            reason: String::new(),
+            bytes: Vec::new(),
+            found_at_ms: 1,
+        };
+        store.fold(Batch { dead_letters: (0..LETTERS).map(letter).collect(), ..Batch::default() }, None).unwrap();
+        let settle = || {
+            let mut store = open(url);
+            let mut settled = Settled::default();
+            for ids in (0..LETTERS).collect::<Vec<_>>().chunks(10) {
+                let verdict = |id: u8| match id % 2 {
+                    0 => Verdict::Refused(now.id),
+                    _ => Verdict::Ballot(row(&now, u128::from(id), 1)),
+                };
+                let verdicts: Vec<_> = ids.iter().map(|id| ([*id; 16], verdict(*id))).collect();
+                settled += store.settle_dead_letters(&verdicts).unwrap();
+            }
+            settled
+        };
+        let all = std::thread::scope(|scope| {
+            let three: Vec<_> = (0..3).map(|_| scope.spawn(settle)).collect();
+            three.into_iter().fold(Settled::default(), |mut sum, one| {
+                sum += one.join().unwrap();
+                sum
+            })
+        });
+        let half = u64::from(LETTERS / 2);
+        assert_eq!(all, Settled { counted: half, refused: half, ..Settled::default() });
+        let (stored, counted) = store.recount(&now).unwrap();
+        assert_eq!((&stored, stored.ballots, stored.refused), (&counted, half, half));
+        assert_eq!(store.dead_letter_count().unwrap(), 0);
+    });
+}
+
+#[test]
 fn a_full_transaction_and_a_batch_beyond_it_are_written_whole() {
     on_every_store(|store, _| {
         let now = poll("now");
@@ -160,6 +247,29 @@ fn a_full_transaction_and_a_batch_beyond_it_are_written_whole() {
         assert_eq!(more, Folded { counted: full as u64 + 7, duplicates: full as u64 });
         let (stored, counted) = store.recount(&now).unwrap();
         assert_eq!((&stored, stored.ballots), (&counted, 2 * full as u64 + 7));
+    });
+}
+
+#[test]
+fn a_batch_of_which_some_were_there_already_adds_only_what_is_new() {
+    on_every_store(|store, _| {
+        let polls = [poll("now"), poll("then")];
+        polls.iter().for_each(|poll| store.create_poll(poll).unwrap());
+        let mut head = None;
+        // All new; some not; again some not; all new again. Of two polls, with every pick there is.
+        for (round, (first, counted)) in [(0, 300), (299, 299), (450, 151), (900, 300)].into_iter().enumerate() {
+            let voters = first..first + 300;
+            let rows = voters.map(|voter| row(&polls[voter as usize % 2], voter, 1 << (voter % 3))).collect();
+            let next = round as i64 + 1;
+            let folded = store.fold(batch(rows), advance(head, next)).unwrap();
+            assert_eq!(folded, Folded { counted, duplicates: 300 - counted }, "round {round}");
+            head = Some(next);
+            assert_eq!(store.queue_head("q@h:1").unwrap(), head);
+        }
+        for poll in &polls {
+            let (stored, counted) = store.recount(poll).unwrap();
+            assert_eq!((&stored, stored.ballots), (&counted, 525));
+        }
     });
 }
 

@@ -4,18 +4,24 @@ use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::path::Path;
 use std::sync::mpsc::{SyncSender, sync_channel};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use serde::Serialize;
 
 use crate::cli::exit::Partly;
 use crate::cli::output::Output;
-use crate::poll::vote::{Booth, Outcome, Place, Vote};
+use crate::poll::ballot::{BatchId, IdentityKey, Refusal};
+use crate::poll::vote::{Booth, Deposit, Outcome, Place, Vote};
+use crate::queue::CLAIM_SECONDS;
 
 use super::batch_line::{Kinds, read_line};
 
 /// Votes cast together: enough to make an entry worth its round trips, few enough to hold.
 const VOTES_AT_ONCE: usize = 5000;
+
+/// How long a claim lasts whose vote was never finished.
+const CLAIM_TIME: Duration = Duration::from_secs(CLAIM_SECONDS as u64);
 
 /// How many different failures are told before it is only counted that there were more.
 const FAILURES_TOLD: usize = 5;
@@ -30,6 +36,7 @@ struct Summary {
     spooled: u64,
     duplicates: u64,
     refused: u64,
+    short_of_copies: u64,
 }
 
 #[derive(Serialize)]
@@ -39,12 +46,33 @@ struct RefusedLine<'a> {
     reason: &'a str,
 }
 
+/// What casts the lines.
+pub(super) struct Caster {
+    pub(super) booth: Booth,
+    /// What gives nameless lines their identities, if the batch has an ID.
+    pub(super) lines: Option<(IdentityKey, BatchId)>,
+    /// On how many servers each ballot is wanted.
+    pub(super) copies: usize,
+}
+
+impl Caster {
+    fn cast(&mut self, lines: &[u64], votes: Vec<Vote>) -> Deposit {
+        match &self.lines {
+            None => self.booth.cast(votes),
+            Some((key, id)) => self.booth.cast_as(votes, &|index| Some(key.of_line(id, *lines.get(index)?))),
+        }
+    }
+}
+
 struct Batch<'a> {
-    booth: Booth,
+    caster: Caster,
     out: &'a mut Output,
     json: bool,
     summary: Summary,
     told: Vec<String>,
+    /// Votes whose voter is being taken just now, perhaps by a run that was killed: to be cast again later.
+    under_way: Vec<(u64, Vote)>,
+    last_under_way: Option<Instant>,
 }
 
 /// Lines as read: their numbers, and the votes or what is wrong with them.
@@ -54,7 +82,12 @@ struct Lines {
     bytes: u64,
 }
 
-pub(super) fn run(file: &Path, booth: Booth, json: bool, out: &mut Output) -> Result<()> {
+/// A copy of a vote whose voter has a name: only such a vote can find its voter being taken.
+fn named(vote: &Vote) -> Option<Vote> {
+    vote.voter.is_some().then(|| vote.clone())
+}
+
+pub(super) fn run(file: &Path, caster: Caster, json: bool, out: &mut Output) -> Result<()> {
     let standard_input = file.as_os_str() == "-";
     let name = if standard_input { "standard input".into() } else { file.display().to_string() };
     let (source, length): (Box<dyn Read + Send>, Option<u64>) = if standard_input {
@@ -65,17 +98,22 @@ pub(super) fn run(file: &Path, booth: Booth, json: bool, out: &mut Output) -> Re
         (Box::new(opened), length)
     };
     let bar = out.progress(length, if length.is_some() { "bytes" } else { "votes" });
-    let mut batch = Batch { booth, out, json, summary: Summary::default(), told: Vec::new() };
+    let (summary, told, under_way) = (Summary::default(), Vec::new(), Vec::new());
+    let mut batch = Batch { caster, out, json, summary, told, under_way, last_under_way: None };
     // Lines are read beside the casting. The thread is left to itself: when casting stops early it may be waiting
     // for a standard input that never ends.
     let (sender, receiver) = sync_channel(1);
     std::thread::spawn(move || read_lines(source, &sender));
     for lines in receiver {
+        if lines.is_err() {
+            batch.refuse_under_way()?;
+        }
         let lines: Lines = lines.with_context(|| name.clone())?;
         bar.set_position(if length.is_some() { lines.bytes } else { batch.summary.lines });
-        batch.cast(lines.read)?;
+        batch.take(lines.read)?;
     }
     bar.finish_and_clear();
+    batch.cast_under_way()?;
     batch.finish()
 }
 
@@ -116,7 +154,7 @@ impl Batch<'_> {
         Ok(())
     }
 
-    fn cast(&mut self, read: Vec<(u64, Result<Vote, String>)>) -> Result<()> {
+    fn take(&mut self, read: Vec<(u64, Result<Vote, String>)>) -> Result<()> {
         let (mut lines, mut votes) = (Vec::with_capacity(read.len()), Vec::with_capacity(read.len()));
         for (line, vote) in read {
             self.summary.lines = line;
@@ -128,9 +166,46 @@ impl Batch<'_> {
                 Err(reason) => self.refuse(line, &reason)?,
             }
         }
-        let deposit = self.booth.cast(votes);
+        self.cast(lines, votes, true)?;
+        if self.under_way.len() >= VOTES_AT_ONCE { self.cast_under_way() } else { Ok(()) }
+    }
+
+    /// Casts again, once their claims have lapsed, the votes that found their voter being taken.
+    fn cast_under_way(&mut self) -> Result<()> {
+        let (Some(last), false) = (self.last_under_way, self.under_way.is_empty()) else { return Ok(()) };
+        let wait = (CLAIM_TIME + Duration::from_secs(1)).saturating_sub(last.elapsed());
+        let waiting = self.under_way.len();
+        self.out.note(format_args!(
+            "{waiting} voters are being taken just now, perhaps by a run that broke off: trying them again in {} s",
+            wait.as_secs()
+        ));
+        std::thread::sleep(wait);
+        let mut again = std::mem::take(&mut self.under_way);
+        while !again.is_empty() {
+            let rest = again.split_off(again.len().min(VOTES_AT_ONCE));
+            let (lines, votes) = again.into_iter().unzip();
+            self.cast(lines, votes, false)?;
+            again = rest;
+        }
+        Ok(())
+    }
+
+    /// Tells of the votes that were kept for later when there is no later.
+    fn refuse_under_way(&mut self) -> Result<()> {
+        let kept = std::mem::take(&mut self.under_way);
+        kept.into_iter().try_for_each(|(line, vote)| self.refuse(line, &Refusal::UnderWay(vote.poll).to_string()))
+    }
+
+    /// Casts votes. `wait`: those whose voter is being taken just now are kept for later, else refused.
+    fn cast(&mut self, lines: Vec<u64>, votes: Vec<Vote>, wait: bool) -> Result<()> {
+        let named: Vec<_> = if wait { votes.iter().map(named).collect() } else { Vec::new() };
+        let deposit = self.caster.cast(&lines, votes);
         let mut not_taken = Vec::new();
         let why = deposit.failures.join("; ");
+        if deposit.short_of_copies > 0 && self.summary.short_of_copies == 0 {
+            let copies = self.caster.copies;
+            self.out.warning(format_args!("votes go to fewer than {copies} servers until more of them answer"));
+        }
         for failure in deposit.failures {
             if self.told.len() < FAILURES_TOLD && !self.told.contains(&failure) {
                 self.out.warning(&failure);
@@ -138,9 +213,18 @@ impl Batch<'_> {
             }
         }
         self.summary.duplicates += deposit.duplicates;
+        self.summary.short_of_copies += deposit.short_of_copies;
+        let mut named = named.into_iter();
         for (line, outcome) in lines.into_iter().zip(deposit.outcomes) {
+            let named = named.next().flatten();
             match outcome {
-                Outcome::Refused(refusal) => self.refuse(line, &refusal.to_string())?,
+                Outcome::Refused(refusal) => match (*refusal, named) {
+                    (Refusal::UnderWay(_), Some(vote)) => {
+                        self.under_way.push((line, vote));
+                        self.last_under_way = Some(Instant::now());
+                    }
+                    (refusal, _) => self.refuse(line, &refusal.to_string())?,
+                },
                 Outcome::NotTaken => not_taken.push(line),
                 Outcome::Taken(place, _) => {
                     self.summary.accepted += 1;
@@ -153,6 +237,7 @@ impl Batch<'_> {
             }
         }
         let (Some(first), Some(last)) = (not_taken.first(), not_taken.last()) else { return Ok(()) };
+        self.refuse_under_way()?;
         self.tell_summary("stopped")?;
         anyhow::bail!(
             "stopped: {} of lines {first} to {last} were NOT taken, and none after them was read: {why}",
@@ -171,7 +256,11 @@ impl Batch<'_> {
         let places: Vec<_> = places.map(|(place, count)| format!("{count} {}", place.name())).collect();
         let places = if places.is_empty() { String::new() } else { format!(" ({})", places.join(", ")) };
         let known = if duplicates > 0 { format!(", {duplicates} of them counted before") } else { String::new() };
-        Ok(self.out.line(format_args!("accepted {accepted}{places}{known}, refused {refused}"))?)
+        let short = match self.summary.short_of_copies {
+            0 => String::new(),
+            short => format!(", {short} on fewer servers than wanted"),
+        };
+        Ok(self.out.line(format_args!("accepted {accepted}{places}{known}{short}, refused {refused}"))?)
     }
 
     fn finish(mut self) -> Result<()> {

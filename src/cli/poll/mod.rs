@@ -9,8 +9,10 @@ use super::settings::SettingsArgs;
 mod batch;
 mod batch_line;
 mod create;
+mod dead_letters;
 mod export;
 mod flush;
+mod flush_service;
 mod list;
 mod open_close;
 mod results;
@@ -50,6 +52,8 @@ enum Command {
     Status(status::Args),
     /// Serve polls on the web: pages, live results, a JSON interface
     Serve(serve::Args),
+    /// Show, retry or drop what could not be read
+    DeadLetters(dead_letters::Args),
     /// Recount the ballots and compare with the tallies
     Verify(verify::Args),
 }
@@ -69,6 +73,7 @@ impl Args {
             Command::Export(args) => args.run(settings, out),
             Command::Status(args) => args.run(settings, out),
             Command::Serve(args) => args.run(settings, out),
+            Command::DeadLetters(args) => args.run(settings, out),
             Command::Verify(args) => args.run(settings, out),
         }
     }

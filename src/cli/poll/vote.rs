@@ -6,27 +6,35 @@ use serde::Serialize;
 use crate::cli::exit::Usage;
 use crate::cli::output::Output;
 use crate::cli::settings::Settings;
-use crate::poll::ballot::Voter;
+use crate::poll::ballot::{BatchId, Voter};
 use crate::poll::vote::{Outcome, Place, Vote};
 use crate::slug::Slug;
 
-use super::batch;
+use super::batch::{self, Caster};
 
 /// Arguments of `weir poll vote`.
 #[derive(clap::Args, Debug)]
 #[command(
-    override_usage = "weir poll vote POLL CHOICE... [--voter ID] [--locked] [--json]\n       weir poll vote --batch [FILE] [--locked] [--json]",
-    after_help = "Prints one line, \"queued ID\", \"stored ID\" or \"spooled ID\": where the ballot is, and its identity as the
-receipt. In all three the vote is safe and will be counted once.
+    override_usage = "weir poll vote POLL CHOICE... [--voter ID] [--locked] [--json]\n       weir poll vote --batch [FILE] [--batch-id ID] [--locked] [--json]",
+    after_help = "Prints one line, \"queued ID\", \"stored ID\" or \"spooled ID\": where the ballot is, and its
+identity as the receipt. In all three the vote is safe and will be counted once.
 
-A batch has one vote a line, POLL<TAB>CHOICE[,CHOICE...][<TAB>VOTER], and takes at most 64 KiB a line. Refused
-lines are told on stderr with their numbers; the others are taken. With voters named, a batch that broke off can
-be cast again: each voter counts once.
+A batch has one vote a line, POLL<TAB>CHOICE[,CHOICE...][<TAB>VOTER], and takes at most 64 KiB
+a line. Refused lines are told on stderr with their numbers; the others are taken. Its memory
+does not grow with the file.
+
+A batch that broke off can be cast again, whole. Lines that name their voter: each voter
+counts once, and those who have voted already are told as refused. Lines that do not: only
+with the same --batch-id both times, which gives each line an identity made from the batch's
+ID and the line's number, so that it counts once; flush tells the repeated ones as duplicates.
+Choose a new ID for every new file: a line under an ID and a number that have been counted
+counts no more.
 
 Examples:
   weir poll vote now yes
   weir poll vote toppings ham leek --voter ann@example.org
   weir poll vote --batch votes.tsv
+  weir poll vote --batch votes.tsv --batch-id monday-morning
   zcat votes.tsv.gz | weir poll vote --batch --json"
 )]
 pub struct Args {
@@ -42,6 +50,9 @@ pub struct Args {
     /// Cast every line of a file, or of standard input
     #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "-")]
     batch: Option<std::path::PathBuf>,
+    /// Name the batch, so that casting it again counts no line twice
+    #[arg(long, value_name = "ID")]
+    batch_id: Option<String>,
     /// Hold the lock of the old notes while enqueueing, as scripts of theirs do
     #[arg(long)]
     locked: bool,
@@ -60,7 +71,13 @@ struct Receipt<'a> {
 impl Args {
     pub(super) fn run(self, settings: Settings, out: &mut Output) -> Result<()> {
         if let Some(file) = &self.batch {
-            return batch::run(file, settings.booth(self.locked), self.json, out);
+            let id = self.batch_id.as_deref().map(BatchId::new).transpose()?;
+            let lines = id.map(|id| (settings.identity_key.clone(), id));
+            let copies = settings.copies;
+            return batch::run(file, Caster { booth: settings.booth(self.locked), lines, copies }, self.json, out);
+        }
+        if self.batch_id.is_some() {
+            return Err(Usage("--batch-id names a batch: it needs --batch".into()).into());
         }
         let poll = self.poll.ok_or_else(|| Usage("no poll is named".into()))?;
         let voter = self.voter.as_deref().map(Voter::new).transpose()?;

@@ -54,12 +54,19 @@ impl Service {
         format!("http://{}", self.address)
     }
 
-    /// Sends bytes as they are and returns what comes until the other side closes.
+    /// Sends bytes as they are and says that there will be no more; returns what comes until the other side closes.
     pub(crate) fn raw(&self, bytes: &[u8]) -> Vec<u8> {
+        self.exchange(bytes, true)
+    }
+
+    fn exchange(&self, bytes: &[u8], ends: bool) -> Vec<u8> {
         let mut stream = TcpStream::connect(self.address).unwrap();
         stream.set_read_timeout(Some(LIMIT)).unwrap();
         // The service may have had enough before all is sent.
-        let _ = stream.write_all(bytes).and_then(|()| stream.shutdown(std::net::Shutdown::Write));
+        let _ = stream.write_all(bytes);
+        if ends {
+            let _ = stream.shutdown(std::net::Shutdown::Write);
+        }
         let mut answer = Vec::new();
         let _ = stream.read_to_end(&mut answer);
         answer
@@ -70,7 +77,7 @@ impl Service {
         let mut text = format!("{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n", self.address);
         headers.iter().for_each(|(name, value)| text.push_str(&format!("{name}: {value}\r\n")));
         text.push_str(&format!("Content-Length: {}\r\n\r\n{body}", body.len()));
-        let answer = String::from_utf8_lossy(&self.raw(text.as_bytes())).into_owned();
+        let answer = String::from_utf8_lossy(&self.exchange(text.as_bytes(), false)).into_owned();
         let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{method} {path}: {answer:?}"));
         let mut lines = head.lines();
         let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();

@@ -59,6 +59,11 @@ impl MariaDb {
         server
     }
 
+    /// `host:port`.
+    pub(crate) fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
     /// The folder it lives in.
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()

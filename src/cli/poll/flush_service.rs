@@ -1,0 +1,139 @@
+//! `weir poll flush --every`: flushes until a signal, and tells a service manager how it is.
+//!
+//! It refuses to feed the watchdog by the clock alone: the feeder looks whether the flush has moved since it last
+//! looked, so a service that hangs is found and started again, which is safe at any moment.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use sd_notify::NotifyState;
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+use crate::cli::exit;
+use crate::cli::output::{Output, duration_text};
+use crate::poll::drain::Count;
+use crate::poll::flush::{Flusher, Report};
+use crate::poll::pulse::Pulse;
+
+/// The longest pause between two tries while the database is away.
+const BACK_OFF_MAX: Duration = Duration::from_secs(30);
+
+/// The shortest: a service that flushes every few milliseconds need not try as often.
+const BACK_OFF_MIN: Duration = Duration::from_millis(200);
+
+/// How often the feeder looks in the time that the watchdog allows: a beat just after a look is fed by the next.
+const LOOKS_PER_WATCHDOG: u32 = 4;
+
+/// How long one nap is.
+const NAP: Duration = Duration::from_millis(50);
+
+/// Since when the database is away, and how long to wait before the next try.
+struct Away {
+    since: Instant,
+    pause: Duration,
+}
+
+pub(super) fn run(
+    flusher: &mut Flusher,
+    every: Duration,
+    out: &mut Output,
+    tell: &mut dyn FnMut(Count, &mut Output) -> Result<()>,
+) -> Result<()> {
+    let pulse = flusher.pulse();
+    let stop = pulse.stop_flag();
+    for signal in [SIGTERM, SIGINT] {
+        // The first signal finds the flag down; a second finds it up and ends the process.
+        signal_hook::flag::register_conditional_shutdown(signal, i32::from(exit::INTERRUPTED), stop.clone())?;
+        signal_hook::flag::register(signal, stop.clone())?;
+    }
+    if let Some(limit) = sd_notify::watchdog_enabled() {
+        let pulse = pulse.clone();
+        std::thread::spawn(move || feed_watchdog(limit, &pulse));
+    }
+    notify(&[NotifyState::Ready]);
+    let mut told: Vec<String> = Vec::new();
+    let mut away: Option<Away> = None;
+    while !pulse.is_stopping() {
+        pulse.beat();
+        let mut report = Report::default();
+        let flushed = flusher.flush(&mut report, &mut |_| {});
+        if report.count != Count::default() {
+            tell(report.count, out)?;
+            out.flush()?;
+        }
+        tell_news(&report, flushed.is_ok(), &mut told, out);
+        let pause = match flushed {
+            Ok(()) => {
+                if let Some(away) = away.take() {
+                    out.note(format_args!("flushing again, after {}", duration_text(away.since.elapsed())));
+                }
+                let status = match report.count.ballots {
+                    0 => "nothing waits".to_string(),
+                    ballots => format!("{ballots} ballots in the last flush"),
+                };
+                notify(&[NotifyState::Status(&status)]);
+                every
+            }
+            Err(error) => {
+                if away.is_none() {
+                    out.warning(format_args!("{error}; nothing is lost, and it is tried again until it works"));
+                }
+                notify(&[NotifyState::Status(&format!("waiting: {error}"))]);
+                let away = away.get_or_insert_with(|| Away { since: Instant::now(), pause: every.max(BACK_OFF_MIN) });
+                let pause = away.pause;
+                away.pause = (pause * 2).min(BACK_OFF_MAX.max(every));
+                tracing::info!("{error}; next try in {}", duration_text(pause));
+                pause
+            }
+        };
+        nap(pause, &pulse);
+    }
+    notify(&[NotifyState::Stopping]);
+    Ok(())
+}
+
+/// A trouble that lasts is told once, and once more when it has gone. Only a flush that came to its `end` can tell that it
+/// has gone.
+fn tell_news(report: &Report, end: bool, told: &mut Vec<String>, out: &mut Output) {
+    let news: Vec<String> = [&report.warnings[..], &report.failures[..]].concat();
+    news.iter().filter(|line| !told.contains(*line)).for_each(|line| out.warning(line));
+    if end {
+        told.iter()
+            .filter(|line| !news.contains(*line))
+            .for_each(|line| out.note(format_args!("no longer so: {line}")));
+        told.clear();
+    }
+    told.extend(news);
+}
+
+/// Without a service manager this does nothing; a service manager that cannot be told must not end the work.
+fn notify(states: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::debug!("telling the service manager: {error}");
+    }
+}
+
+fn feed_watchdog(limit: Duration, pulse: &Pulse) {
+    let mut before = None;
+    loop {
+        let beats = pulse.beats();
+        if before != Some(beats) {
+            notify(&[NotifyState::Watchdog]);
+        }
+        before = Some(beats);
+        std::thread::sleep(limit / LOOKS_PER_WATCHDOG);
+    }
+}
+
+/// Sleeps in short naps, so that a signal is heard and the watchdog is fed.
+fn nap(pause: Duration, pulse: &Pulse) {
+    let until = Instant::now() + pause;
+    while !pulse.is_stopping() {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return;
+        }
+        pulse.beat();
+        std::thread::sleep(left.min(NAP));
+    }
+}
