@@ -6,13 +6,14 @@ use std::process::Command;
 
 use serde_json::json;
 
-use crate::support::{MariaDb, Memcached, Site, program, stderr, stdout, wait_until};
+use crate::support::{MariaDb, Memcached, Service, Site, ask, free_port, program, stderr, stdout, wait_until};
 
 fn example(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(name)
 }
 
-const UNITS: [&str; 3] = ["weir-flush.service", "weir-flush-once.service", "weir-flush-once.timer"];
+const UNITS: [&str; 4] =
+    ["weir-serve.service", "weir-flush.service", "weir-flush-once.service", "weir-flush-once.timer"];
 
 /// The command line of a unit's `ExecStart`.
 fn command_of(unit: &str) -> &str {
@@ -65,6 +66,48 @@ fn the_commands_of_the_units_are_weirs() {
     wait_until("the service has flushed", || site.counted("now").len() == 2);
     running.kill().unwrap();
     running.wait().unwrap();
+}
+
+#[test]
+fn nginx_takes_the_site_and_brings_a_vote_through_it() {
+    let memcached = Memcached::start();
+    let site = Site::new(&[&memcached]);
+    site.create_now();
+    let unit = fs::read_to_string(example("systemd/weir-serve.service")).unwrap();
+    let arguments: Vec<_> = command_of(&unit).split(' ').collect();
+    assert_eq!(arguments[..4], ["poll", "serve", "--listen", "127.0.0.1:8080"]);
+    let service = Service::start(&site, &arguments[4..]);
+    let port = free_port();
+    let conf = fs::read_to_string(example("nginx-polls.conf")).unwrap();
+    // In place of TLS, for which the test would need a certificate: all else is as it is.
+    let conf: String =
+        conf.lines().filter(|line| !line.contains("ssl_certificate")).map(|line| format!("{line}\n")).collect();
+    let conf = conf.replace("listen 443 ssl", &format!("listen 127.0.0.1:{port}"));
+    let conf = conf.replace("server 127.0.0.1:8080", &format!("server {}", service.address));
+    let folder = site.path("nginx");
+    fs::create_dir(&folder).unwrap();
+    let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map(|of| format!("{of}_temp_path {of};"));
+    let whole = format!(
+        "daemon off; master_process off; pid pid; error_log log;\nevents {{}}\nhttp {{ access_log off; {}\n{conf}}}\n",
+        temporary.join(" ")
+    );
+    fs::write(folder.join("nginx.conf"), whole).unwrap();
+    let mut nginx = Command::new(program("nginx", "nginx-light"));
+    nginx.arg("-p").arg(&folder).args(["-c", "nginx.conf", "-e", "log"]).stderr(std::process::Stdio::null());
+    let mut nginx = nginx.spawn().unwrap();
+    let address = std::net::SocketAddr::from(([127, 0, 0, 1], port));
+    wait_until("nginx answers", || std::net::TcpStream::connect(address).is_ok());
+    let origin = format!("http://{address}");
+    let form = ("Content-Type", "application/x-www-form-urlencoded");
+    let forged = [form, ("Origin", "https://evil.example")];
+    assert_eq!(ask(address, "POST", "/polls/now", &forged, "choice=yes").status, 403);
+    let voted = ask(address, "POST", "/polls/now", &[form, ("Origin", &origin)], "choice=yes");
+    assert_eq!((voted.status, voted.headers["location"].as_str()), (303, "/polls/now/results?voted=1"));
+    assert_eq!(ask(address, "GET", "/polls/now/results", &[], "").status, 200);
+    nginx.kill().unwrap();
+    nginx.wait().unwrap();
+    assert_eq!(service.end(), Some(0));
+    assert_eq!(site.counted("now").len(), 1);
 }
 
 #[test]

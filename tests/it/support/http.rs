@@ -56,38 +56,12 @@ impl Service {
 
     /// Sends bytes as they are and says that there will be no more; returns what comes until the other side closes.
     pub(crate) fn raw(&self, bytes: &[u8]) -> Vec<u8> {
-        self.exchange(bytes, true)
-    }
-
-    fn exchange(&self, bytes: &[u8], ends: bool) -> Vec<u8> {
-        let mut stream = TcpStream::connect(self.address).unwrap();
-        stream.set_read_timeout(Some(LIMIT)).unwrap();
-        // The service may have had enough before all is sent.
-        let _ = stream.write_all(bytes);
-        if ends {
-            let _ = stream.shutdown(std::net::Shutdown::Write);
-        }
-        let mut answer = Vec::new();
-        let _ = stream.read_to_end(&mut answer);
-        answer
+        exchange(self.address, bytes, true)
     }
 
     /// One request on a connection of its own.
     pub(crate) fn request(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
-        let mut text = format!("{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n", self.address);
-        headers.iter().for_each(|(name, value)| text.push_str(&format!("{name}: {value}\r\n")));
-        text.push_str(&format!("Content-Length: {}\r\n\r\n{body}", body.len()));
-        let answer = String::from_utf8_lossy(&self.exchange(text.as_bytes(), false)).into_owned();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{method} {path}: {answer:?}"));
-        let mut lines = head.lines();
-        let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
-        let pairs: Vec<(String, String)> = lines
-            .filter_map(|line| line.split_once(':'))
-            .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_string()))
-            .collect();
-        let set = pairs.iter().filter(|(name, _)| name == "set-cookie");
-        let cookies: Vec<_> = set.map(|(_, value)| value.split(';').next().unwrap()).collect();
-        Answer { status, cookies: cookies.join("; "), headers: pairs.into_iter().collect(), body: body.to_string() }
+        ask(self.address, method, path, headers, body)
     }
 
     pub(crate) fn get(&self, path: &str) -> Answer {
@@ -127,4 +101,35 @@ impl Drop for Service {
             child.wait().unwrap();
         }
     }
+}
+
+fn exchange(address: SocketAddr, bytes: &[u8], ends: bool) -> Vec<u8> {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(LIMIT)).unwrap();
+    // The service may have had enough before all is sent.
+    let _ = stream.write_all(bytes);
+    if ends {
+        let _ = stream.shutdown(std::net::Shutdown::Write);
+    }
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    answer
+}
+
+/// One request to whoever listens there.
+pub(crate) fn ask(address: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+    let mut text = format!("{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n");
+    headers.iter().for_each(|(name, value)| text.push_str(&format!("{name}: {value}\r\n")));
+    text.push_str(&format!("Content-Length: {}\r\n\r\n{body}", body.len()));
+    let answer = String::from_utf8_lossy(&exchange(address, text.as_bytes(), false)).into_owned();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{method} {path}: {answer:?}"));
+    let mut lines = head.lines();
+    let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
+    let pairs: Vec<(String, String)> = lines
+        .filter_map(|line| line.split_once(':'))
+        .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_string()))
+        .collect();
+    let set = pairs.iter().filter(|(name, _)| name == "set-cookie");
+    let cookies: Vec<_> = set.map(|(_, value)| value.split(';').next().unwrap()).collect();
+    Answer { status, cookies: cookies.join("; "), headers: pairs.into_iter().collect(), body: body.to_string() }
 }

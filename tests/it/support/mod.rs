@@ -7,7 +7,7 @@ mod memcached;
 mod site;
 
 pub(crate) use browser::{Browser, Wish};
-pub(crate) use http::{Answer, Service};
+pub(crate) use http::{Answer, Service, ask};
 pub(crate) use mariadb::MariaDb;
 pub(crate) use memcached::{Memcached, Talk};
 pub(crate) use site::{Site, stderr, stdout};
