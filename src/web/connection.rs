@@ -4,17 +4,19 @@
 //! is not.
 
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
@@ -70,23 +72,11 @@ pub(super) async fn serve(app: Arc<App>, config: &Config, listening: impl FnOnce
         // A client that is gone already is found out by the first read.
         let _ = stream.set_nodelay(true);
         let _ = rustix::net::sockopt::set_tcp_user_timeout(&stream, UNREAD_LIMIT_MS);
-        let router = router.clone();
-        let service = service_fn(move |mut request: Request<Incoming>| {
-            request.extensions_mut().insert(Peer(peer));
-            router.clone().call(request.map(Body::new))
-        });
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEAD_LIMIT)
-            .max_buf_size(HEAD_MAX_LEN)
-            .serve_connection(TokioIo::new(stream), service);
-        let served = graceful.watch(connection);
-        let app = app.clone();
+        let (app, router, watcher) = (app.clone(), router.clone(), graceful.watcher());
         tokio::spawn(async move {
             app.metrics.connections.fetch_add(1, Ordering::Relaxed);
-            // What a connection ends with is its client's doing.
-            if let Err(error) = served.await {
-                tracing::trace!("connection: {error}");
+            if has_spoken(&app, &stream).await {
+                talk(stream, peer, router, watcher).await;
             }
             app.metrics.connections.fetch_sub(1, Ordering::Relaxed);
             drop(slot);
@@ -99,6 +89,44 @@ pub(super) async fn serve(app: Arc<App>, config: &Config, listening: impl FnOnce
         tracing::warn!("some connections did not end within {} s and were cut", END_LIMIT.as_secs());
     }
     Ok(())
+}
+
+/// Whether the client says anything in time. Only then is it given buffers: ten thousand that say nothing should cost
+/// little.
+async fn has_spoken(app: &App, stream: &TcpStream) -> bool {
+    let mut ending = app.ending.subscribe();
+    let mut first = [0];
+    tokio::select! {
+        // Not "readable", which a fresh socket may seem to be.
+        spoken = tokio::time::timeout(HEAD_LIMIT, stream.peek(&mut first)) => matches!(spoken, Ok(Ok(1))),
+        _ = ending.wait_for(|ending| *ending) => false,
+    }
+}
+
+/// Answers requests until either side ends it. Boxed, because a task is as large as the largest thing it may come to wait
+/// for, and most wait for less.
+fn talk(
+    stream: TcpStream,
+    peer: SocketAddr,
+    router: Router,
+    watcher: Watcher,
+) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(Peer(peer));
+        router.clone().call(request.map(Body::new))
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_LIMIT)
+        .max_buf_size(HEAD_MAX_LEN)
+        .serve_connection(TokioIo::new(stream), service);
+    let served = watcher.watch(connection);
+    Box::pin(async move {
+        // What a connection ends with is its client's doing.
+        if let Err(error) = served.await {
+            tracing::trace!("connection: {error}");
+        }
+    })
 }
 
 async fn accept(

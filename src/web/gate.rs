@@ -2,6 +2,7 @@
 //! puts the headers of safety on every answer.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use axum::extract::{Request, State};
@@ -18,6 +19,9 @@ use super::{api, page};
 /// What every answer says: nothing is loaded from elsewhere, nothing inline runs, nothing is guessed.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
                       form-action 'self'; base-uri 'none'; frame-ancestors ";
+
+/// How many connections may be open for one to be kept after its answer.
+const KEPT_MAX: u64 = 4096;
 
 /// The policy of the site: with `origins` its pages may be framed there.
 pub(super) fn content_policy(origins: &[String]) -> Result<HeaderValue, header::InvalidHeaderValue> {
@@ -102,6 +106,10 @@ fn with_headers(app: &App, mut answer: Response) -> Response {
         (HeaderName::from_static("permissions-policy"), "camera=(), geolocation=(), microphone=()"),
     ] {
         headers.insert(name, HeaderValue::from_static(value));
+    }
+    // A connection that is kept has buffers of its own, and a spike comes on more of them than memory has room for.
+    if app.metrics.connections.load(Ordering::Relaxed) > KEPT_MAX {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     answer
