@@ -8,11 +8,12 @@
 //! | [`queue`] | memcached as a queue that writers enter without a lock | nothing of weir |
 //! | [`store`] | polls, ballots and tallies in MySQL, MariaDB or SQLite | nothing of weir |
 //! | [`rules`] | rsync lists: parse, match, explain, check, expand | nothing of weir |
+//! | [`sync`] | runs rsync with lists, behind guards | `rules` |
 //! | [`sample`] | chooses lines at random out of files and streams | nothing of weir |
 //! | [`config`] | settings: flag, environment, file, default, and which of them it was | nothing of weir |
 //! | [`cli`] | one file per command: its arguments and the few lines that call a room | all of the above |
 //!
-//! Imports run one way: `main -> cli -> {config, poll, rules, sample}`, `poll -> {queue, store}`. clap and anyhow stay in
+//! Imports run one way: `main -> cli -> {config, poll, sync, rules, sample}`, `poll -> {queue, store}`, `sync -> rules`. clap and anyhow stay in
 //! [`cli`]; only `cli::output` prints; library errors are types that name the server, key, URL or file that
 //! failed. `tests/it/layering.rs` holds the house to these rules.
 
@@ -24,3 +25,4 @@ pub mod rules;
 pub mod sample;
 pub mod slug;
 pub mod store;
+pub mod sync;

@@ -8,7 +8,7 @@ cd "$(dirname "$0")/.."
 
 # command:package, for Debian and what descends from it.
 needs="memcached:memcached mariadbd:mariadb-server mariadb-install-db:mariadb-server mariadb:mariadb-client rsync:rsync openssl:openssl
- gzip:gzip cc:gcc"
+ setpriv:util-linux gzip:gzip cc:gcc"
 missing=
 for need in $needs; do
     PATH="$PATH:/usr/sbin:/sbin" command -v "${need%%:*}" >/dev/null 2>&1 || missing="$missing ${need##*:}"

@@ -6,6 +6,7 @@ use crate::config::ConfigError;
 use crate::poll::ballot::{BatchIdError, PollError, Refusal, VoterError};
 use crate::slug::SlugError;
 use crate::store;
+use crate::sync;
 
 /// It is done.
 pub const DONE: u8 = 0;
@@ -13,7 +14,7 @@ pub const DONE: u8 = 0;
 pub const FAILED: u8 = 1;
 /// The command line or a setting is wrong; nothing was tried.
 pub const USAGE: u8 = 2;
-/// It was refused, and would be again: poll unknown or closed, choice unknown, already voted.
+/// It was refused, and would be again: poll unknown or closed, choice unknown, already voted, a guard said no.
 pub const REFUSED: u8 = 3;
 /// Part of it is done: some lines were refused, or some servers failed.
 pub const PARTLY: u8 = 4;
@@ -27,9 +28,10 @@ Exit codes:
   0  done
   1  failed, or a check found something
   2  wrong command line or setting; nothing was tried
-  3  refused: poll unknown or closed, choice unknown, already voted
-  4  partly done: some lines were refused or some servers failed
-  130  ended by Ctrl-C, after printing what there was";
+  3  refused: poll unknown or closed, choice unknown, already voted, a guard of sync said no
+  4  partly done: some lines were refused or some servers or hosts failed
+  130  ended by Ctrl-C, after printing what there was
+  other  rsync's own code, when it failed under sync (its 1 to 4 are passed on too)";
 
 /// A wrong use of the command line that clap cannot see.
 #[derive(Debug, thiserror::Error)]
@@ -64,10 +66,27 @@ pub fn code_of(error: &anyhow::Error) -> u8 {
         || error.is::<BatchIdError>()
     {
         USAGE
-    } else if error.is::<Refusal>() || matches!(error.downcast_ref(), Some(store::Error::PollExists(_))) {
+    } else if let Some(error) = error.downcast_ref::<sync::Error>() {
+        of_sync(error)
+    } else if error.is::<sync::Refusal>()
+        || error.is::<sync::PlaceError>()
+        || error.is::<sync::OptionError>()
+        || error.is::<Refusal>()
+        || matches!(error.downcast_ref(), Some(store::Error::PollExists(_)))
+    {
         REFUSED
     } else {
         FAILED
+    }
+}
+
+/// `weir sync` passes on what rsync ended with.
+fn of_sync(error: &sync::Error) -> u8 {
+    match error {
+        sync::Error::Refused(_) | sync::Error::Lock(sync::LockError::Held { .. }) => REFUSED,
+        sync::Error::Rsync { code } => u8::try_from(*code).unwrap_or(FAILED),
+        sync::Error::Stopped => INTERRUPTED,
+        sync::Error::Lock(_) | sync::Error::Start(_) | sync::Error::Killed(_) => FAILED,
     }
 }
 

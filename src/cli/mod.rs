@@ -5,6 +5,7 @@
 //! | `poll/` | `weir poll ...`, a file per command |
 //! | `rules/` | `weir rules ...` |
 //! | `sample.rs` | `weir sample` |
+//! | `sync/` | `weir sync` |
 //! | `show_config.rs` | `weir config` |
 //! | `docs.rs` | `weir completions`, `weir man` |
 //! | `settings.rs` | flags, environment and file made into what the rooms take |
@@ -25,6 +26,7 @@ mod rules;
 mod sample;
 mod settings;
 mod show_config;
+mod sync;
 
 use output::Output;
 
@@ -49,6 +51,8 @@ enum Command {
     Poll(Box<poll::Args>),
     /// Read rsync include/exclude lists: check them, explain them, make them do what they say
     Rules(rules::RulesArgs),
+    /// Copy to a host what its list says, with rsync, and refuse what would be a surprise
+    Sync(Box<sync::Args>),
     /// Choose lines at random, each as likely as any other, out of files and streams of any length
     Sample(sample::Args),
     /// Show every setting, its value and where it came from
@@ -77,6 +81,7 @@ pub fn main() -> ExitCode {
     let done = heeded.and_then(|_| match cli.command {
         Command::Poll(args) => args.run(&mut out),
         Command::Rules(args) => run_rules(&args, cli.quiet, &mut out),
+        Command::Sync(args) => args.run(cli.verbose, cli.quiet, &mut out),
         Command::Sample(args) => run_sample(&args, &mut out),
         Command::Config(args) => args.run(&mut out),
         Command::Completions(args) => args.run(Cli::command(), &mut out),

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 use tracing::level_filters::LevelFilter;
 use tracing::{Event, Level, Subscriber};
@@ -75,6 +75,21 @@ impl Output {
     /// Warns: nothing is lost, but somebody should look. Not silenced by quiet.
     pub fn warning(&mut self, message: impl fmt::Display) {
         stderr_line(format_args!("weir: warning: {message}"));
+    }
+
+    /// Passes on what another program said.
+    pub fn message(&mut self, message: impl fmt::Display) {
+        stderr_line(format_args!("{message}"));
+    }
+
+    /// Room for several lines of progress, drawn on a terminal only.
+    pub fn bars(&self) -> MultiProgress {
+        let hidden = self.quiet || !io::stderr().is_terminal();
+        MultiProgress::with_draw_target(if hidden {
+            ProgressDrawTarget::hidden()
+        } else {
+            ProgressDrawTarget::stderr_with_hz(8)
+        })
     }
 
     /// A progress bar for work of `total` units (unknown: none), drawn on a terminal only.

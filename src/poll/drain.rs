@@ -16,7 +16,7 @@
 //! The server was restarted, or lost its counter. The new epoch is read from its start. But a counter can be
 //! lost (evicted) while entries of its epoch live on, so the old epoch is first read on from the head for as
 //! long as entries are found. The same goes for every epoch that weir began on this server and that a script of
-//! the notes took the counter away from before anything in it was read.
+//! the notes took the counter away from before anything in it was read, and for epoch 0, whose counter a script begins.
 
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Duration;
@@ -35,14 +35,23 @@ const DELETE_SLOTS: usize = 512;
 /// A chunk is written when it has so many ballots.
 const CHUNK_BALLOTS: u64 = 18_500;
 
-/// How many portions of slots are read ahead of the one being written.
-const READ_AHEAD: usize = 1;
+/// How many portions of slots are read ahead: as much as a chunk, so that none waits for its reader.
+const READ_AHEAD: usize = 3;
 
 /// How long a server may take for one large batch.
 const BATCH_LIMIT: Duration = Duration::from_secs(5);
 
 /// How far behind the head left-over slots are looked for when the server has forgotten where to start.
 const SWEEP_MAX: u64 = 1 << 20;
+
+/// So many slots in a row without an entry end the reading of an epoch that the counter has left. There must be more
+/// than tickets can be in flight in it: a writer that holds one finds its slot closed and takes another. A memcached
+/// takes 1024 connections unless told otherwise, and a writer has few entries under way.
+const EMPTY_RUN: u64 = 4096;
+
+/// The same for epoch 0. It is short, because a script may begin these numbers anew, and weir's writers then
+/// have to pass by the slots that are closed.
+const EMPTY_RUN_LEGACY: u64 = 128;
 
 /// How often a drain of epoch 0 goes round when old scripts keep adding to it.
 const LEGACY_ROUNDS: u32 = 64;
@@ -139,10 +148,10 @@ impl Drain<'_> {
             // counter as seen here, which looks like a lost epoch. Read before, it is at worst too old, and the
             // first write is refused.
             self.head = store.queue_head(&queue)?;
-            let position = self.position(&mut connection)?;
+            let head = self.head.map(ticket_of);
+            let position = self.position(&mut connection, head)?;
             // It is alive, so it may now take longer over large batches.
             connection.set_exchange_limit(self.timeout.max(BATCH_LIMIT));
-            let head = self.head.map(ticket_of);
             self.sweep(&mut connection, &position, head)?;
             let Some(span) = self.salvage_and_plan(store, &queue, &mut connection, &position, head)? else {
                 return Ok(());
@@ -163,10 +172,10 @@ impl Drain<'_> {
         Connection::open(self.address, self.timeout)
     }
 
-    fn position(&mut self, connection: &mut Connection) -> Result<Position, queue::Error> {
+    fn position(&mut self, connection: &mut Connection, head: Option<Ticket>) -> Result<Position, queue::Error> {
         let lock = Lock::acquire(connection, self.keys)?;
         self.took_over_lock |= lock.acquired() == Acquired::TakenOver;
-        let position = queue::position(connection, self.keys);
+        let position = queue::position(connection, self.keys, head);
         lock.release(connection, self.keys)?;
         position
     }
@@ -179,13 +188,15 @@ impl Drain<'_> {
         head: Option<Ticket>,
     ) -> Result<(), queue::Error> {
         let (Some(head), Some(last)) = (head, position.last_numbered()) else { return Ok(()) };
-        if !last.continues(head) || position.head.is_some_and(|noted| noted.continues(head)) {
+        // Epoch 0 may be read again under another shadow, which would count anew what is left in it.
+        let left_legacy = !position.is_legacy() && position.shadow.is_some_and(|shadow| head.continues(shadow));
+        if !left_legacy && (!last.continues(head) || position.head.is_some_and(|noted| noted.continues(head))) {
             return Ok(());
         }
         let noted = position.head.filter(|noted| head.continues(*noted)).unwrap_or(head.epoch_start());
         let from = noted.value().max(head.value().saturating_sub(SWEEP_MAX));
-        let legacy = position.shadow.is_some();
-        let span = Span { after: Ticket::from_counter(from), last: head, legacy, until_empty: false };
+        let legacy = position.is_legacy() || left_legacy;
+        let span = Span { after: Ticket::from_counter(from), last: head, legacy, empty_run: None };
         for window in windows(span) {
             self.pulse.beat();
             queue::sweep(connection, self.keys, &window, |ticket| span.slot(ticket))?;
@@ -207,22 +218,28 @@ impl Drain<'_> {
         let last = position.last_numbered();
         if !last.zip(head).is_some_and(|(last, head)| last.continues(head)) {
             let known = [head, last].map(|ticket| ticket.map(Ticket::epoch_start));
-            let begun = queue::begun_epochs(connection, self.keys)?;
-            let unread = begun.into_iter().filter(|epoch| !known.contains(&Some(*epoch)));
+            let unread = position.begun.iter().copied().filter(|epoch| !known.contains(&Some(*epoch)));
             for after in head.into_iter().chain(unread) {
-                let last = after.plus(u64::from(u32::MAX));
-                let span = Span { after, last, legacy: false, until_empty: true };
-                self.drain_span(store, queue, connection, span)?;
+                self.drain_span(store, queue, connection, left_span(after, false))?;
                 if self.pulse.is_stopping() {
                     return Ok(None);
                 }
+            }
+            if let Some(shadow) = position.shadow.filter(|_| !position.is_legacy()) {
+                let after = head.filter(|head| head.continues(shadow)).unwrap_or(shadow);
+                self.drain_span(store, queue, connection, left_span(after, true))?;
+                // Only what was read to its end may be forgotten.
+                if self.pulse.is_stopping() {
+                    return Ok(None);
+                }
+                queue::forget_shadow(connection, self.keys)?;
             }
         }
         let Some(last) = last else { return Ok(None) };
         let start = head.filter(|head| last.continues(*head)).unwrap_or(last.epoch_start());
         let noted = position.head.filter(|noted| last.continues(*noted) && noted.continues(start));
         let after = noted.unwrap_or(start);
-        Ok(Some(Span { after, last, legacy: position.shadow.is_some(), until_empty: false }))
+        Ok(Some(Span { after, last, legacy: position.is_legacy(), empty_run: None }))
     }
 
     /// Reads a span on a thread of its own and writes it chunk by chunk on this one.
@@ -295,7 +312,7 @@ impl Drain<'_> {
     ) -> Result<(), DrainError> {
         let Chunk { docket, tickets, after, last } = std::mem::replace(chunk, Chunk::new(chunk.last));
         let from = self.head;
-        if tickets.is_empty() && (span.until_empty || from == Some(number_of(last))) {
+        if tickets.is_empty() && (span.empty_run.is_some() || from == Some(number_of(last))) {
             return Ok(());
         }
         (self.watch)(Step::Folding);
@@ -313,6 +330,12 @@ impl Drain<'_> {
         (self.watch)(Step::Deleted { done: last.value().saturating_sub(after.value()) });
         Ok(())
     }
+}
+
+/// What is after `after` in an epoch that the counter has left.
+fn left_span(after: Ticket, legacy: bool) -> Span {
+    let run = if legacy { EMPTY_RUN_LEGACY } else { EMPTY_RUN };
+    Span { after, last: after.plus(u64::from(u32::MAX)), legacy, empty_run: Some(run) }
 }
 
 /// Writes judged ballots, with the queue's head if they come from one, and tells what they came to.

@@ -26,8 +26,8 @@ pub(super) struct Span {
     pub(super) last: Ticket,
     /// Slots are those of epoch 0, numbered under a shadow epoch.
     pub(super) legacy: bool,
-    /// Stop at the first run of slots without an entry.
-    pub(super) until_empty: bool,
+    /// Stop after so many slots in a row without an entry, counted in whole portions.
+    pub(super) empty_run: Option<u64>,
 }
 
 impl Span {
@@ -63,6 +63,7 @@ pub(super) fn read_windows(
     span: Span,
     sender: &SyncSender<Window>,
 ) {
+    let mut empty = 0;
     for window in windows(span) {
         let Some(last) = window.last().copied() else { return };
         let entries = match queue::fetch(connection, keys, &window, |ticket| span.slot(ticket)) {
@@ -73,7 +74,8 @@ pub(super) fn read_windows(
                 return;
             }
         };
-        let end = span.until_empty && entries.is_empty();
+        empty = if entries.is_empty() { empty + window.len() as u64 } else { 0 };
+        let end = span.empty_run.is_some_and(|run| empty >= run);
         let (mut portion, mut ballots, now_ms) = (Vec::new(), 0, super::now_ms());
         for entry in entries {
             let docket = judge.judge(&format!("{queue} {}", entry.ticket), &entry.bytes, now_ms);

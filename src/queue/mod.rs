@@ -36,6 +36,7 @@
 //!   can be mistaken for a new one.
 //! - *A script of the notes sets the counter to 0*: it had found no lock just before weir made it. What weir's
 //!   writers have queued by then lies in an epoch that the counter no longer shows; `P-epochs` names it.
+//! - *The counter is gone and nothing else*: a reader makes one, in a fresh epoch, before it decides what to read.
 //! - *The server evicts*: an entry can be lost. Run memcached with `-M`; [`health`] tells whether it is.
 //!
 //! It refuses to know what an entry says: entries are bytes here. It knows nothing of polls, of SQL or of
@@ -56,6 +57,6 @@ pub use error::Error;
 pub use lock::{Acquired, Lock};
 pub use mark::{CLAIM_SECONDS, Claim, claim, confirm};
 pub use names::{Address, AddressError, Keys, Prefix, PrefixError};
-pub use reader::{Entry, Position, begun_epochs, delete, fetch, leave_legacy_epoch, position, set_head, sweep};
+pub use reader::{Entry, Position, delete, fetch, forget_shadow, leave_legacy_epoch, position, set_head, sweep};
 pub use ticket::Ticket;
 pub use writer::enqueue;

@@ -7,7 +7,7 @@ use memcache::exp::{MetaCommand, MetaOp, MetaResponse, ReturnCode};
 
 use super::connection::{Connection, Lifetime, add, get};
 use super::error::Error;
-use super::lock::Lock;
+use super::lock::{Lock, ensure_queue};
 use super::names::Keys;
 use super::ticket::Ticket;
 
@@ -21,13 +21,17 @@ const TOMBSTONE_LENGTHS: [usize; 6] = [1, 150, 400, 2_000, 20_000, 200_000];
 const TOMBSTONE_FLAG: &str = "F1073741824";
 
 /// What a reader knows of a queue before it reads slots.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Position {
-    /// The last ticket handed out, or nothing when the server has no counter (restarted, or never used).
+    /// Ticket 0 of every epoch that weir had begun on this server when the counter was read, the oldest first. One that
+    /// the counter never left by itself, because a script of the notes set it back to 0, may still hold entries.
+    pub begun: Vec<Ticket>,
+    /// The last ticket handed out, or nothing when the server lost its counter at this very moment.
     pub last: Option<Ticket>,
     /// Up to where slots have been deleted, as far as the server remembers.
     pub head: Option<Ticket>,
-    /// For a counter in epoch 0: the shadow epoch's ticket 0.
+    /// The shadow epoch's ticket 0: for a counter in epoch 0, and for what may be left in epoch 0 by a counter that is
+    /// not where the reader's head is.
     pub shadow: Option<Ticket>,
 }
 
@@ -35,9 +39,14 @@ impl Position {
     /// The last ticket in the numbering that never repeats: a legacy one under its shadow epoch.
     pub fn last_numbered(&self) -> Option<Ticket> {
         match (self.last, self.shadow) {
-            (Some(last), Some(shadow)) => Some(shadow.plus(last.value())),
+            (Some(last), Some(shadow)) if last.is_legacy() => Some(shadow.plus(last.value())),
             (last, _) => last,
         }
+    }
+
+    /// Whether the counter is in epoch 0.
+    pub fn is_legacy(&self) -> bool {
+        self.last.is_some_and(Ticket::is_legacy)
     }
 }
 
@@ -50,23 +59,32 @@ pub struct Entry {
     pub bytes: Vec<u8>,
 }
 
-/// Reads where the queue stands. For a counter in epoch 0 it also settles the shadow epoch. Hold the [`Lock`]
-/// to be sure that no script of the notes is between its steps.
+/// Reads where the queue stands, for a reader whose database has got to `head`, and settles the shadow epoch. A
+/// missing counter is created. Hold the [`Lock`] to be sure that no script of the notes is between its steps.
 ///
 /// # Errors
 /// [`Error`], naming the key.
-pub fn position(connection: &mut Connection, keys: &Keys) -> Result<Position, Error> {
-    let last = ticket_at(connection, &keys.curr())?;
-    let head = ticket_at(connection, &keys.head())?;
+pub fn position(connection: &mut Connection, keys: &Keys, head: Option<Ticket>) -> Result<Position, Error> {
+    // Before the counter: an epoch noted after that may be the one that is being filled now.
+    let begun = begun_epochs(connection, keys)?;
+    let mut last = ticket_at(connection, &keys.curr())?;
+    if last.is_none() {
+        // An epoch that is noted may be just beginning, or be an old one that lost its counter. With a counter in
+        // place it is known which: the others can begin no more.
+        ensure_queue(connection, keys)?;
+        last = ticket_at(connection, &keys.curr())?;
+    }
+    let noted = ticket_at(connection, &keys.head())?;
+    let goes_on = last.zip(head).is_some_and(|(last, head)| last.continues(head));
     let shadow = match last {
-        Some(last) if last.is_legacy() => Some(shadow_epoch(connection, keys)?),
         // A shadow is good for one stay in epoch 0: the next begins its numbers anew.
-        _ => {
+        Some(last) if !last.is_legacy() && goes_on => {
             forget_shadow(connection, keys)?;
             None
         }
+        _ => Some(shadow_epoch(connection, keys)?),
     };
-    Ok(Position { last, head, shadow })
+    Ok(Position { begun, last, head: noted, shadow })
 }
 
 fn ticket_at(connection: &mut Connection, key: &str) -> Result<Option<Ticket>, Error> {
@@ -80,12 +98,7 @@ fn ticket_at(connection: &mut Connection, key: &str) -> Result<Option<Ticket>, E
     }
 }
 
-/// Ticket 0 of every epoch that weir began on this server, the oldest first. One that the counter never left by
-/// itself, because a script of the notes set it back to 0, may still hold entries.
-///
-/// # Errors
-/// [`Error`], naming the key.
-pub fn begun_epochs(connection: &mut Connection, keys: &Keys) -> Result<Vec<Ticket>, Error> {
+fn begun_epochs(connection: &mut Connection, keys: &Keys) -> Result<Vec<Ticket>, Error> {
     let noted = connection.get(&keys.epochs())?.unwrap_or_default();
     let numbers = noted.split(|byte| *byte == b'\n').filter_map(|line| std::str::from_utf8(line).ok()?.parse().ok());
     Ok(numbers.filter(|number| i64::try_from(*number).is_ok()).map(Ticket::from_counter).collect())
@@ -104,7 +117,11 @@ fn shadow_epoch(connection: &mut Connection, keys: &Keys) -> Result<Ticket, Erro
     }
 }
 
-fn forget_shadow(connection: &mut Connection, keys: &Keys) -> Result<(), Error> {
+/// Forgets the shadow epoch: what was in epoch 0 has been drained, or the counter has been in another since.
+///
+/// # Errors
+/// [`Error`], naming the key.
+pub fn forget_shadow(connection: &mut Connection, keys: &Keys) -> Result<(), Error> {
     let key = keys.legacy();
     connection.exchange(&[MetaCommand::new(MetaOp::Delete, key.as_str())], &key).map(|_| ())
 }
@@ -123,16 +140,19 @@ pub fn leave_legacy_epoch(
     let lock = Lock::acquire(connection, keys)?;
     let moved = match connection.counter(&keys.curr())? {
         Some((value, cas)) if value == drained.value() => {
+            // Before the move: a script of the notes may begin the numbers of epoch 0 anew once it is made, and under
+            // the old shadow its entries would pass for those drained before. Without a shadow nothing is lost, for
+            // all under it is committed and deleted.
+            forget_shadow(connection, keys)?;
             let moved = shadow.plus(drained.value()).to_string();
-            connection.compare_and_set(&keys.curr(), moved.as_bytes(), &cas, Lifetime::Forever)?
+            let moved = connection.compare_and_set(&keys.curr(), moved.as_bytes(), &cas, Lifetime::Forever)?;
+            if !moved {
+                connection.add(&keys.legacy(), shadow.to_string().as_bytes(), Lifetime::Forever)?;
+            }
+            moved
         }
         _ => false,
     };
-    if moved {
-        // Now and not at the next look: until then a script of the notes may have begun the numbers of epoch 0
-        // anew, and under the old shadow its entries would pass for those drained before.
-        forget_shadow(connection, keys)?;
-    }
     lock.release(connection, keys)?;
     Ok(moved)
 }

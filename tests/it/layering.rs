@@ -7,14 +7,15 @@ use std::path::{Path, PathBuf};
 const FILE_MAX_LINES: usize = 400;
 
 /// Room and the rooms it may import; every room may use the leaf `slug`.
-const MAY_IMPORT: [(&str, &[&str]); 7] = [
-    ("cli", &["config", "poll", "queue", "rules", "sample", "store", "slug", "cli"]),
+const MAY_IMPORT: [(&str, &[&str]); 8] = [
+    ("cli", &["config", "poll", "queue", "rules", "sample", "store", "sync", "slug", "cli"]),
     ("config", &[]),
     ("poll", &["queue", "store", "slug", "poll"]),
     ("queue", &["slug", "queue"]),
     ("rules", &["rules"]),
     ("sample", &["sample"]),
     ("store", &["slug", "store"]),
+    ("sync", &["rules", "sync"]),
 ];
 
 fn sources(folder: &Path) -> Vec<(PathBuf, String)> {

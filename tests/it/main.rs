@@ -18,6 +18,7 @@ mod flush_service;
 mod full_server;
 mod kills;
 mod layering;
+mod left_epochs;
 mod legacy;
 mod old_scripts;
 mod overtaken;

@@ -14,11 +14,28 @@ use weir::store::{
 
 use crate::support::{Memcached, Site};
 
-/// A store around whose first look at a queue's head another process is at work.
+/// When the other process is at work.
+#[derive(Clone, Copy, PartialEq)]
+enum When {
+    BeforeTheHead,
+    AfterTheHead,
+    /// After the position, before anything is read.
+    BeforeThePolls,
+}
+
+/// A store around one of whose looks another process is at work.
 struct Interrupted<'a> {
     inner: Box<dyn Store>,
-    before: bool,
+    when: When,
     meanwhile: Option<Box<dyn FnOnce() + Send + 'a>>,
+}
+
+impl Interrupted<'_> {
+    fn passes(&mut self, moment: When) {
+        if let Some(meanwhile) = self.meanwhile.take_if(|_| self.when == moment) {
+            meanwhile();
+        }
+    }
 }
 
 type Answer<T> = Result<T, store::Error>;
@@ -28,6 +45,7 @@ impl Store for Interrupted<'_> {
         self.inner.create_poll(poll)
     }
     fn polls(&mut self) -> Answer<Vec<Poll>> {
+        self.passes(When::BeforeThePolls);
         self.inner.polls()
     }
     fn poll(&mut self, slug: &Slug) -> Answer<Option<Poll>> {
@@ -40,10 +58,10 @@ impl Store for Interrupted<'_> {
         self.inner.fold(batch, advance)
     }
     fn queue_head(&mut self, queue: &str) -> Answer<Option<i64>> {
+        self.passes(When::BeforeTheHead);
         let seen = self.inner.queue_head(queue);
-        let Some(meanwhile) = self.meanwhile.take() else { return seen };
-        meanwhile();
-        if self.before { self.inner.queue_head(queue) } else { seen }
+        self.passes(When::AfterTheHead);
+        seen
     }
     fn queue_heads(&mut self) -> Answer<Vec<QueueHead>> {
         self.inner.queue_heads()
@@ -74,36 +92,67 @@ impl Store for Interrupted<'_> {
     }
 }
 
+fn open(site: &Site) -> Box<dyn Store> {
+    let url = DatabaseUrl::new(&format!("sqlite:{}", site.path("polls.sqlite").display())).unwrap();
+    store::open(&url, Duration::from_secs(60)).unwrap()
+}
+
+/// Drains with something going on meanwhile; afterwards the head must stand where the counter does, and the next vote
+/// find its slot open.
+fn drain(memcached: &Memcached, site: &Site, when: When, meanwhile: impl FnOnce() + Send) {
+    let mut drain = Drain {
+        address: &Address::new(&memcached.address()).unwrap(),
+        keys: &Keys::new(Prefix::new("poll-queue").unwrap()),
+        timeout: Duration::from_secs(10),
+        key: &IdentityKey::new(None),
+        watch: &mut |_| {},
+        pulse: &Pulse::default(),
+        count: Count::default(),
+        took_over_lock: false,
+        head: None,
+    };
+    let mut store = Interrupted { inner: open(site), when, meanwhile: Some(Box::new(meanwhile)) };
+    let drained = drain.run(&mut store);
+    assert!(store.meanwhile.is_none());
+    let curr: i64 = memcached.talk().get("poll-queue-curr").unwrap().parse().unwrap();
+    let head = open(site).queue_heads().unwrap()[0].head;
+    let place = site.ok(&["poll", "vote", "now", "yes"]);
+    assert!(place.starts_with("queued "), "{place}");
+    assert!(head <= curr, "head {head}, counter {curr}, {drained:?}");
+}
+
 #[test]
 fn a_flush_that_was_overtaken_closed_the_slots_of_votes_to_come() {
-    for before in [true, false] {
+    for when in [When::BeforeTheHead, When::AfterTheHead] {
         let memcached = Memcached::start();
         let site = Site::new(&[&memcached]);
         site.create_now();
         site.ok(&["poll", "vote", "now", "yes"]);
         site.ok(&["poll", "flush"]);
-        let url = DatabaseUrl::new(&format!("sqlite:{}", site.path("polls.sqlite").display())).unwrap();
-        let open = || store::open(&url, Duration::from_secs(60)).unwrap();
-        let meanwhile = Box::new(|| {
+        drain(&memcached, &site, when, || {
             site.ok(&["poll", "vote", "now", "yes"]);
             site.ok(&["poll", "flush"]);
         });
-        let mut drain = Drain {
-            address: &Address::new(&memcached.address()).unwrap(),
-            keys: &Keys::new(Prefix::new("poll-queue").unwrap()),
-            timeout: Duration::from_secs(10),
-            key: &IdentityKey::new(None),
-            watch: &mut |_| {},
-            pulse: &Pulse::default(),
-            count: Count::default(),
-            took_over_lock: false,
-            head: None,
-        };
-        let drained = drain.run(&mut Interrupted { inner: open(), before, meanwhile: Some(meanwhile) });
-        let curr: i64 = memcached.talk().get("poll-queue-curr").unwrap().parse().unwrap();
-        assert_eq!(open().queue_heads().unwrap()[0].head, curr, "{drained:?}");
-        let place = site.ok(&["poll", "vote", "now", "yes"]);
-        assert!(place.starts_with("queued "), "{place}");
         assert_eq!(site.json(&["poll", "flush"])["counted"], json!(1));
     }
+}
+
+#[test]
+fn a_flush_that_found_no_counter_closed_the_slots_of_the_epoch_just_beginning() {
+    let memcached = Memcached::start();
+    let site = Site::new(&[&memcached]);
+    site.create_now();
+    // A voter that begins the queue has noted its epoch and made the lock, and not yet the counter.
+    let epoch = ((1_u64 << 28) + 5) << 34;
+    let mut voter = memcached.talk();
+    voter.set("poll-queue-epochs", &format!("{epoch}\n"));
+    voter.set("poll-queue-lock", "0");
+    drain(&memcached, &site, When::BeforeThePolls, || {
+        if voter.get("poll-queue-curr").is_none() {
+            voter.set("poll-queue-curr", &epoch.to_string());
+        }
+        site.ok(&["poll", "vote", "now", "yes"]);
+    });
+    site.ok(&["poll", "flush"]);
+    assert_eq!(site.counted("now").len(), 2);
 }

@@ -16,6 +16,13 @@ fn every_command_of_the_readme_works() {
     let memcached = Memcached::start();
     let site = Site::new(&[&memcached]);
     fs::write(site.path("votes.tsv"), "now\tlater\nnow\tnow\tbob\n").unwrap();
+    for name in ["bin", "lib", "share/vim"] {
+        let directory = site.path("export/apps").join(name);
+        fs::create_dir_all(&directory).unwrap();
+        fs::write(directory.join("file"), name).unwrap();
+    }
+    fs::create_dir_all(site.path("local/content")).unwrap();
+    fs::create_dir_all(site.path("fleet")).unwrap();
     assert!(Command::new("gzip").arg("-k").arg(site.path("votes.tsv")).status().unwrap().success());
     let blocks = readme.split("```sh\n").skip(1).map(|rest| rest.split("```").next().unwrap());
     let commands: Vec<&str> = blocks.flat_map(str::lines).filter(|line| !line.is_empty()).collect();

@@ -5,6 +5,8 @@ mod explain;
 mod render;
 mod text;
 
+pub(super) use text::note_additions;
+
 use std::io::Write;
 
 use clap::{Args, Subcommand};

@@ -64,7 +64,7 @@ pub(super) fn expand(
 }
 
 /// Tells what was added to a list, and why: nobody should wonder where a rule comes from.
-pub(super) fn note_additions(expansion: &Expansion, err: &mut dyn Write) -> io::Result<()> {
+pub(in crate::cli) fn note_additions(expansion: &Expansion, err: &mut dyn Write) -> io::Result<()> {
     for addition in &expansion.additions {
         let rules: Vec<String> = addition.rules.iter().map(|rule| format!("`{}`", shown(rule))).collect();
         let (line, hider) = (addition.include_line, addition.hidden_by_line);

@@ -1,0 +1,112 @@
+//! A run as scripts read it.
+
+use serde::Serialize;
+
+use super::Ending;
+use crate::rules::lint::shown;
+use crate::sync::{Change, ChangeKind, Error, Job, Tally};
+
+#[derive(Serialize)]
+pub(super) struct Object<'o> {
+    host: Option<&'o str>,
+    list: String,
+    source: String,
+    destination: String,
+    dry_run: bool,
+    /// `done`, `refused`, `failed` or `stopped`.
+    status: &'static str,
+    /// rsync's exit code, if it is what failed.
+    rsync_code: Option<i32>,
+    error: Option<String>,
+    deleted: u64,
+    created: u64,
+    updated: u64,
+    attributes: u64,
+    entries: u64,
+    changed_bytes: u64,
+    sent_bytes: u64,
+    received_bytes: u64,
+    vanished: bool,
+    retried: u32,
+    elapsed_ms: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    changes: Option<Vec<One<'o>>>,
+}
+
+#[derive(Serialize)]
+struct One<'o> {
+    change: &'static str,
+    path: String,
+    /// The path's bytes in hexadecimal, if it is no UTF-8 and `path` cannot show it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path_hex: Option<String>,
+    #[serde(serialize_with = "as_text")]
+    item: &'o [u8],
+}
+
+fn as_text<S: serde::Serializer>(bytes: &&[u8], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&String::from_utf8_lossy(bytes))
+}
+
+impl<'o> Object<'o> {
+    pub(super) fn new(
+        job: &'o Job,
+        dry_run: bool,
+        ending: Option<&Ending>,
+        changes: Option<&'o [Change]>,
+    ) -> Object<'o> {
+        let report = ending.and_then(|ending| ending.result.as_ref().ok());
+        let error = ending.and_then(|ending| ending.result.as_ref().err());
+        let refusal = report.and_then(|report| report.refusal.as_ref());
+        let status = match (error, refusal, report) {
+            (Some(Error::Refused(_) | Error::Lock(_)), ..) | (_, Some(_), _) => "refused",
+            (Some(Error::Stopped), ..) | (None, _, None) => "stopped",
+            (Some(_), ..) => "failed",
+            _ => "done",
+        };
+        let tally = report.map_or_else(Tally::default, |report| report.tally);
+        Object {
+            host: job.host.as_ref().map(|host| host.as_str()),
+            list: job.list.display().to_string(),
+            source: job.source.shown(),
+            destination: job.destination.shown(),
+            dry_run,
+            status,
+            rsync_code: match error {
+                Some(Error::Rsync { code }) => Some(*code),
+                _ => None,
+            },
+            error: error.map(ToString::to_string).or_else(|| refusal.map(ToString::to_string)),
+            deleted: tally.deleted,
+            created: tally.created,
+            updated: tally.updated,
+            attributes: tally.attributes,
+            entries: tally.files,
+            changed_bytes: tally.changed_bytes,
+            sent_bytes: tally.sent_bytes,
+            received_bytes: tally.received_bytes,
+            vanished: report.is_some_and(|report| report.vanished),
+            retried: report.map_or(0, |report| report.retried),
+            elapsed_ms: ending.map_or(0, |ending| u64::try_from(ending.elapsed.as_millis()).unwrap_or(u64::MAX)),
+            changes: changes.map(|changes| changes.iter().map(One::new).collect()),
+        }
+    }
+}
+
+impl<'o> One<'o> {
+    fn new(change: &'o Change) -> One<'o> {
+        let hex = || change.path.iter().map(|byte| format!("{byte:02x}")).collect();
+        let text = std::str::from_utf8(&change.path);
+        One {
+            change: match change.kind {
+                ChangeKind::Deleted => "deleted",
+                ChangeKind::Created => "created",
+                ChangeKind::Updated => "updated",
+                ChangeKind::Attributes => "attributes",
+            },
+            path: text.map_or_else(|_| shown(&change.path), str::to_owned),
+            path_hex: text.is_err().then(hex),
+            item: &change.item,
+        }
+    }
+}
