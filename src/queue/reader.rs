@@ -20,6 +20,9 @@ const TOMBSTONE_LENGTHS: [usize; 6] = [1, 150, 400, 2_000, 20_000, 200_000];
 /// The client flag that tells a tombstone from an entry; no common client uses this bit.
 const TOMBSTONE_FLAG: &str = "F1073741824";
 
+/// How often a shadow epoch is stored that another reader forgets at once.
+const SHADOW_ATTEMPTS: u32 = 10;
+
 /// What a reader knows of a queue before it reads slots.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Position {
@@ -106,15 +109,15 @@ fn begun_epochs(connection: &mut Connection, keys: &Keys) -> Result<Vec<Ticket>,
 
 fn shadow_epoch(connection: &mut Connection, keys: &Keys) -> Result<Ticket, Error> {
     let key = keys.legacy();
-    connection.add(&key, Ticket::fresh_epoch().to_string().as_bytes(), Lifetime::Forever)?;
-    match connection.counter(&key)? {
-        Some((value, _)) => Ok(Ticket::from_counter(value)),
-        None => Err(Error::Unexpected {
-            server: connection.address().clone(),
-            key,
-            answer: "nothing for a key just stored".into(),
-        }),
+    for _ in 0..SHADOW_ATTEMPTS {
+        connection.add(&key, Ticket::fresh_epoch().to_string().as_bytes(), Lifetime::Forever)?;
+        // Another reader may have forgotten it in between, which is as if it had done so just before.
+        if let Some((value, _)) = connection.counter(&key)? {
+            return Ok(Ticket::from_counter(value));
+        }
     }
+    let (server, answer) = (connection.address().clone(), "nothing for a key just stored".into());
+    Err(Error::Unexpected { server, key, answer })
 }
 
 /// Forgets the shadow epoch: what was in epoch 0 has been drained, or the counter has been in another since.

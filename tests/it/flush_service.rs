@@ -71,6 +71,21 @@ fn a_service_manager_is_told_of_readiness_status_life_and_end() {
 }
 
 #[test]
+fn a_service_manager_that_does_not_listen_holds_up_nothing() {
+    let memcached = Memcached::start();
+    let site = Site::new(&[&memcached]);
+    site.create_now();
+    let _deaf = Manager::listen(&site);
+    let (mut service, _) = serve(&site);
+    for number in 1..=30 {
+        site.ok(&["poll", "vote", "now", "yes"]);
+        wait_until("the vote is counted", || site.counted("now").len() == number);
+    }
+    signal(&service, Signal::TERM);
+    assert_eq!(service.wait().unwrap().code(), Some(0));
+}
+
+#[test]
 fn a_database_that_goes_away_is_told_of_once_and_once_when_it_is_back() {
     let (memcached, mut mariadb) = (Memcached::start(), MariaDb::start());
     let site = Site::new(&[&memcached]).with("WEIR_DATABASE", mariadb.create("polls"));

@@ -3,6 +3,7 @@
 //! It refuses to feed the watchdog by the clock alone: the feeder looks whether the flush has moved since it last
 //! looked, so a service that hangs is found and started again, which is safe at any moment.
 
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -23,6 +24,12 @@ const BACK_OFF_MIN: Duration = Duration::from_millis(200);
 
 /// How often the feeder looks in the time that the watchdog allows: a beat just after a look is fed by the next.
 const LOOKS_PER_WATCHDOG: u32 = 4;
+
+/// How long the manager has to hear that the service stops.
+const STOPPING_PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long to sleep where no watchdog waits to be fed.
+const NO_WATCHDOG: Duration = Duration::from_secs(3600);
 
 /// How long one nap is.
 const NAP: Duration = Duration::from_millis(50);
@@ -46,11 +53,8 @@ pub(super) fn run(
         signal_hook::flag::register_conditional_shutdown(signal, i32::from(exit::INTERRUPTED), stop.clone())?;
         signal_hook::flag::register(signal, stop.clone())?;
     }
-    if let Some(limit) = sd_notify::watchdog_enabled() {
-        let pulse = pulse.clone();
-        std::thread::spawn(move || feed_watchdog(limit, &pulse));
-    }
     notify(&[NotifyState::Ready]);
+    let mut teller = Teller::start(pulse.clone());
     let mut told: Vec<String> = Vec::new();
     let mut away: Option<Away> = None;
     while !pulse.is_stopping() {
@@ -71,14 +75,14 @@ pub(super) fn run(
                     0 => "nothing waits".to_string(),
                     ballots => format!("{ballots} ballots in the last flush"),
                 };
-                notify(&[NotifyState::Status(&status)]);
+                teller.status(status);
                 every
             }
             Err(error) => {
                 if away.is_none() {
                     out.warning(format_args!("{error}; nothing is lost, and it is tried again until it works"));
                 }
-                notify(&[NotifyState::Status(&format!("waiting: {error}"))]);
+                teller.status(format!("waiting: {error}"));
                 let away = away.get_or_insert_with(|| Away { since: Instant::now(), pause: every.max(BACK_OFF_MIN) });
                 let pause = away.pause;
                 away.pause = (pause * 2).min(BACK_OFF_MAX.max(every));
@@ -88,7 +92,7 @@ pub(super) fn run(
         };
         nap(pause, &pulse);
     }
-    notify(&[NotifyState::Stopping]);
+    teller.stopping();
     Ok(())
 }
 
@@ -113,15 +117,66 @@ fn notify(states: &[NotifyState<'_>]) {
     }
 }
 
-fn feed_watchdog(limit: Duration, pulse: &Pulse) {
-    let mut before = None;
-    loop {
-        let beats = pulse.beats();
-        if before != Some(beats) {
-            notify(&[NotifyState::Watchdog]);
+/// What a service manager is told beside life.
+enum News {
+    Status(String),
+    Stopping,
+}
+
+/// Tells the service manager from a thread of its own: one that does not listen blocks whoever tells it, and must not
+/// hold up the flush.
+struct Teller {
+    sender: SyncSender<News>,
+    ended: Receiver<()>,
+    status: String,
+}
+
+impl Teller {
+    fn start(pulse: Pulse) -> Teller {
+        let (sender, news) = sync_channel(1);
+        let (ending, ended) = sync_channel(1);
+        std::thread::spawn(move || {
+            tell_all(&news, &pulse);
+            // Nobody may be waiting any more.
+            let _ = ending.try_send(());
+        });
+        Teller { sender, ended, status: String::new() }
+    }
+
+    /// Tells a status that is new. One that finds the manager busy is told with the next flush.
+    fn status(&mut self, status: String) {
+        if status != self.status && self.sender.try_send(News::Status(status.clone())).is_ok() {
+            self.status = status;
         }
-        before = Some(beats);
-        std::thread::sleep(limit / LOOKS_PER_WATCHDOG);
+    }
+
+    fn stopping(self) {
+        if self.sender.try_send(News::Stopping).is_ok() {
+            // Told or not, the work is done.
+            let _ = self.ended.recv_timeout(STOPPING_PATIENCE);
+        }
+    }
+}
+
+/// Tells news as they come and, while something moves, that the service is alive.
+fn tell_all(news: &Receiver<News>, pulse: &Pulse) {
+    let look = sd_notify::watchdog_enabled().map(|limit| limit / LOOKS_PER_WATCHDOG);
+    let (mut next, mut before) = (Instant::now(), None);
+    loop {
+        match news.recv_timeout(next.saturating_duration_since(Instant::now())) {
+            Ok(News::Status(status)) => notify(&[NotifyState::Status(&status)]),
+            Ok(News::Stopping) => return notify(&[NotifyState::Stopping]),
+            Err(RecvTimeoutError::Disconnected) => return,
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+        if Instant::now() >= next {
+            let beats = pulse.beats();
+            if look.is_some() && before != Some(beats) {
+                notify(&[NotifyState::Watchdog]);
+            }
+            before = Some(beats);
+            next = Instant::now() + look.unwrap_or(NO_WATCHDOG);
+        }
     }
 }
 
