@@ -21,7 +21,8 @@ use rules_support::generate::{entries, list};
 use rules_support::{Tree, difference, rsync, scratch, sent_by_rsync, sent_by_weir};
 use weir::rules::{List, ListError};
 
-const THREADS: u32 = 4;
+/// rsync sleeps for most of its short life, so more of them than processors are kept going.
+const THREADS: u32 = 12;
 const TREES: usize = 24;
 
 /// Cases in which something was sent and something was hidden: a generator that makes few of them tests little.
