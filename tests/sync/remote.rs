@@ -66,7 +66,7 @@ fn the_other_end_is_compressed_and_told_no_names_by_a_shell() {
     let destination = format!("web1:{}", ground.path("local").display());
     ground.ok(&["--rsh", &shell, "--host", "web1", "export/apps", &destination]);
     let words = std::fs::read_to_string(ground.path("words")).unwrap();
-    assert!(words.contains("--compress\n") && words.contains("--secluded-args\n"), "{words}");
+    assert!(words.contains("--compress\n") && words.contains("--protect-args\n"), "{words}");
 }
 
 #[test]
