@@ -8,6 +8,10 @@
 //! [poll]
 //! memcached = ["10.0.0.1:11211", "10.0.0.2:11211"]
 //! database = "mysql://weir:secret@10.0.0.3:3306/polls"
+//!
+//! [sync]
+//! lists = "/etc/weir/lists"
+//! max-delete = "5%"
 //! ```
 //!
 //! It refuses a file with a table or key that it does not know: a misspelt setting that is passed over in
@@ -32,6 +36,12 @@ pub struct Key {
     pub secret: bool,
 }
 
+impl Key {
+    fn place(self) -> (&'static str, &'static str) {
+        (self.table, self.name)
+    }
+}
+
 const fn poll(name: &'static str, variable: &'static str) -> Key {
     Key { table: "poll", name, variable, secret: false }
 }
@@ -51,8 +61,42 @@ pub const TIMEOUT: Key = poll("timeout", "WEIR_TIMEOUT");
 /// What voters' names are hashed with. It has no flag: a process list would show it.
 pub const VOTER_SECRET: Key = Key { secret: true, ..poll("voter-secret", "WEIR_VOTER_SECRET") };
 
+const fn sync(name: &'static str, variable: &'static str) -> Key {
+    Key { table: "sync", name, variable, secret: false }
+}
+
+/// The directory of the lists.
+pub const LISTS: Key = sync("lists", "WEIR_LISTS");
+/// How much a run may delete.
+pub const MAX_DELETE: Key = sync("max-delete", "WEIR_MAX_DELETE");
+/// The remote shell and its arguments.
+pub const RSH: Key = sync("rsh", "WEIR_RSH");
+/// How often a lost connection is tried again.
+pub const RETRIES: Key = sync("retries", "WEIR_RETRIES");
+/// The pause before the first of these tries.
+pub const RETRY_WAIT: Key = sync("retry-wait", "WEIR_RETRY_WAIT");
+/// How many hosts at once.
+pub const PARALLEL: Key = sync("parallel", "WEIR_PARALLEL");
+/// The directory of the logs.
+pub const LOG_DIR: Key = sync("log-dir", "WEIR_LOG_DIR");
+
 /// Every setting, in the order in which they are shown.
-pub const KEYS: [Key; 7] = [MEMCACHED, PREFIX, DATABASE, SPOOL, COPIES, TIMEOUT, VOTER_SECRET];
+pub const KEYS: [Key; 14] = [
+    MEMCACHED,
+    PREFIX,
+    DATABASE,
+    SPOOL,
+    COPIES,
+    TIMEOUT,
+    VOTER_SECRET,
+    LISTS,
+    MAX_DELETE,
+    RSH,
+    RETRIES,
+    RETRY_WAIT,
+    PARALLEL,
+    LOG_DIR,
+];
 
 /// The environment variable that names the configuration file.
 pub const CONFIG_VARIABLE: &str = "WEIR_CONFIG";
@@ -108,8 +152,11 @@ pub enum ConfigError {
 #[derive(Debug, Default)]
 pub struct Config {
     file: Option<PathBuf>,
-    settings: HashMap<&'static str, Setting>,
+    settings: Settings,
 }
+
+/// By table and name.
+type Settings = HashMap<(&'static str, &'static str), Setting>;
 
 impl Config {
     /// Brings flags, environment and file together. `flags` are the values given on the command line, by
@@ -134,12 +181,12 @@ impl Config {
         for key in KEYS {
             if let Some(value) = filled(variable, key.variable) {
                 let value = value.into_string().map_err(|_| ConfigError::NotUtf8(key.variable))?;
-                settings.insert(key.name, Setting { value, origin: Origin::Environment(key.variable) });
+                settings.insert(key.place(), Setting { value, origin: Origin::Environment(key.variable) });
             }
         }
         for (key, value) in flags {
             if let Some(value) = value {
-                settings.insert(key.name, Setting { value: value.clone(), origin: Origin::Flag(key.name) });
+                settings.insert(key.place(), Setting { value: value.clone(), origin: Origin::Flag(key.name) });
             }
         }
         Ok(Config { file: path, settings })
@@ -152,7 +199,7 @@ impl Config {
 
     /// A setting's value, if somebody set it.
     pub fn get(&self, key: Key) -> Option<&Setting> {
-        self.settings.get(key.name)
+        self.settings.get(&key.place())
     }
 
     /// A setting turned into what it means; without one, `default`.
@@ -189,7 +236,7 @@ fn default_files(variable: &dyn Fn(&str) -> Option<std::ffi::OsString>) -> Vec<P
     folders.map(|folder| folder.join("weir/weir.toml")).collect()
 }
 
-fn read_file(path: &Path) -> Result<HashMap<&'static str, Setting>, ConfigError> {
+fn read_file(path: &Path) -> Result<Settings, ConfigError> {
     let text =
         std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable { path: path.to_path_buf(), source })?;
     let line_of = |offset: usize| text.bytes().take(offset).filter(|byte| *byte == b'\n').count() + 1;
@@ -206,11 +253,14 @@ fn read_file(path: &Path) -> Result<HashMap<&'static str, Setting>, ConfigError>
         let DeValue::Table(entries) = content.get_ref() else {
             return fail(
                 table.span().start,
-                format!("{} is outside of a table: expected [poll] above it", table.get_ref()),
+                format!("{} is outside of a table: expected [poll] or [sync] above it", table.get_ref()),
             );
         };
         if known.is_empty() {
-            return fail(table.span().start, format!("there is no table [{}]: expected [poll]", table.get_ref()));
+            return fail(
+                table.span().start,
+                format!("there is no table [{}]: expected [poll] or [sync]", table.get_ref()),
+            );
         }
         for (name, value) in entries {
             let Some(key) = known.iter().find(|key| key.name == name.get_ref().as_ref()) else {
@@ -223,7 +273,7 @@ fn read_file(path: &Path) -> Result<HashMap<&'static str, Setting>, ConfigError>
                 return fail(value.span().start, message);
             };
             let origin = Origin::File(path.to_path_buf(), line_of(name.span().start));
-            settings.insert(key.name, Setting { value: text, origin });
+            settings.insert(key.place(), Setting { value: text, origin });
         }
     }
     Ok(settings)
@@ -268,6 +318,10 @@ mod tests {
         let config = load(file, &[("WEIR_PREFIX", "env")], Some("flag")).unwrap();
         assert_eq!(value(&config, PREFIX), ("flag".into(), "flag --prefix".into()));
         assert!(config.get(SPOOL).is_none());
+        let config =
+            load("[sync]\nmax-delete = 20\n\n[poll]\ncopies = 2\n", &[("WEIR_LISTS", "/lists")], None).unwrap();
+        assert_eq!((value(&config, MAX_DELETE).0.as_str(), value(&config, COPIES).0.as_str()), ("20", "2"));
+        assert_eq!(value(&config, LISTS), ("/lists".into(), "environment WEIR_LISTS".into()));
     }
 
     #[test]
@@ -278,6 +332,7 @@ mod tests {
             ("prefix = 'x'\n", 1, "outside of a table"),
             ("[poll]\nprefix = 'x\n", 2, ""),
             ("[poll]\ncopies = true\n", 2, "expected a string"),
+            ("[sync]\ncopies = 1\n", 2, "expected one of lists, "),
         ] {
             let message = load(file, &[], None).unwrap_err().to_string();
             assert!(message.contains(&format!("weir.toml:{line}: ")) && message.contains(says), "{message}");

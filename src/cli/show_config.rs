@@ -8,6 +8,7 @@ use crate::store::DatabaseUrl;
 
 use super::output::Output;
 use super::settings::{SettingsArgs, default_text};
+use super::sync::settings::{check as check_sync, default_text as sync_default};
 
 /// Arguments of `weir config`.
 #[derive(clap::Args, Debug)]
@@ -22,6 +23,7 @@ pub struct Args {
 
 #[derive(Serialize)]
 struct Shown {
+    table: &'static str,
     name: &'static str,
     value: Option<String>,
     origin: String,
@@ -31,9 +33,11 @@ impl Args {
     /// Prints the settings, passwords and secrets hidden; then checks that they can be used.
     pub fn run(self, out: &mut Output) -> Result<()> {
         let config = self.settings.config()?;
+        let mut table = "";
         for key in KEYS {
             let setting = config.get(key);
-            let value = setting.map(|setting| setting.value.clone()).or_else(|| default_text(key));
+            let default = || default_text(key).or_else(|| sync_default(key).map(str::to_owned));
+            let value = setting.map(|setting| setting.value.clone()).or_else(default);
             let value = value.map(|value| match key.name {
                 _ if key.secret => "***".into(),
                 // What cannot be read as a URL may still hold a password.
@@ -43,14 +47,19 @@ impl Args {
                 _ => value,
             });
             let origin = setting.map_or(Origin::Default, |setting| setting.origin.clone()).to_string();
-            let shown = Shown { name: key.name, value, origin };
+            let shown = Shown { table: key.table, name: key.name, value, origin };
             if self.json {
                 out.json(&shown)?;
             } else {
+                if key.table != table {
+                    table = key.table;
+                    out.line(format_args!("[{table}]"))?;
+                }
                 let value = shown.value.as_deref().unwrap_or("(none)");
                 out.line(format_args!("{:<13} {value}    ({})", shown.name, shown.origin))?;
             }
         }
-        self.settings.settings().map(|_| ())
+        self.settings.settings()?;
+        check_sync(&config)
     }
 }

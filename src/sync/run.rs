@@ -98,8 +98,6 @@ pub struct Report {
     pub refusal: Option<Refusal>,
     /// Whether files vanished from the source meanwhile.
     pub vanished: bool,
-    /// How many times rsync was started again after a lost connection.
-    pub retried: u32,
 }
 
 /// Why a run did not come to its end.
@@ -120,6 +118,17 @@ pub enum Error {
     Stopped,
 }
 
+impl Error {
+    /// If a guard said no: a word for why, for scripts.
+    pub fn refusal_code(&self) -> Option<&'static str> {
+        match self {
+            Error::Refused(refusal) => Some(refusal.code()),
+            Error::Lock(LockError::Held { .. }) => Some("held"),
+            _ => None,
+        }
+    }
+}
+
 impl Job {
     /// Makes the run; `stop` ends it early, with all that it started.
     ///
@@ -137,7 +146,7 @@ impl Job {
         if settings.dry_run {
             let tally = tries.dry_run(watch, true)?;
             let refusal = if settings.force { None } else { judge(&tally.0, settings.limit).err() };
-            return Ok(Report { tally: tally.0, refusal, vanished: tally.1 == VANISHED, retried: tries.retried });
+            return Ok(Report { tally: tally.0, refusal, vanished: tally.1 == VANISHED });
         }
         let touched = self.destination.touched(&self.source);
         let failed = |error| Refusal::Destination { path: self.destination.shown(), source: error };
@@ -155,13 +164,13 @@ impl Job {
             }
             // A dry run that went well and found nothing to do has done all that there is to do.
             if code == 0 && tally.is_nothing() && settings.options.are_plain() {
-                return Ok(Report { tally, retried: tries.retried, ..Report::default() });
+                return Ok(Report { tally, ..Report::default() });
             }
         }
         watch.phase(Phase::Running);
         let (tally, code) = tries.until_it_works(watch, Mode::Run { max_delete }, false)?;
         match code {
-            0 | VANISHED => Ok(Report { tally, refusal: None, vanished: code == VANISHED, retried: tries.retried }),
+            0 | VANISHED => Ok(Report { tally, refusal: None, vanished: code == VANISHED }),
             code => Err(Error::Rsync { code }),
         }
     }

@@ -29,6 +29,7 @@ fn lists_that_say_nothing() {
     ground.write("cleared", "- x\n!\n");
     std::fs::create_dir(ground.path("directory")).unwrap();
     ground.write("broken", "- a\n- \n");
+    std::fs::File::create(ground.path("large")).unwrap().set_len((16 << 20) + 1).unwrap();
     assert!(std::process::Command::new("mkfifo").arg(ground.path("pipe")).status().unwrap().success());
     for (list, wanted) in [
         ("missing", "missing: cannot read the list: No such file"),
@@ -37,8 +38,9 @@ fn lists_that_say_nothing() {
         ("cleared", "no rule"),
         ("directory", "directory: the list is a directory"),
         ("/dev/null", "/dev/null: the list is a device"),
-        ("pipe", "pipe: the list is a device, socket or pipe"),
+        ("pipe", "pipe: the list is a pipe"),
         ("broken", "broken:2: a rule without a pattern"),
+        ("large", "large: larger than any list (over 16 MiB)"),
     ] {
         refused(&ground, &["--list", list, "export/apps", "local"], wanted);
         refused(&ground, &["--no-guard", "--list", list, "export/apps", "local"], wanted);
