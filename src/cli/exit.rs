@@ -84,7 +84,7 @@ pub fn code_of(error: &anyhow::Error) -> u8 {
 fn of_sync(error: &sync::Error) -> u8 {
     match error {
         refused if refused.refusal_code().is_some() => REFUSED,
-        sync::Error::Rsync { code } => u8::try_from(*code).unwrap_or(FAILED),
+        sync::Error::Rsync { code } | sync::Error::Count { code } => u8::try_from(*code).unwrap_or(FAILED),
         sync::Error::Stopped => INTERRUPTED,
         _ => FAILED,
     }

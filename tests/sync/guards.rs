@@ -193,6 +193,10 @@ fn an_unreadable_part_of_the_source_deletes_nothing() {
     }
     ground.write("export/apps/bin/new", "new");
     std::fs::set_permissions(ground.path("export/apps/lib"), std::fs::Permissions::from_mode(0o000)).unwrap();
+    let ran = ground.run(&["--json", "--dry-run", "--host", "web1", "export/apps", "local"]);
+    let report = &ran.json()[0];
+    assert_eq!((ran.code, &report["status"], &report["rsync_code"]), (23, &"failed".into(), &23.into()), "{ran:?}");
+    assert!(report["created"] == 1 && ran.err.contains("part of it could not be read"), "{ran:?}");
     let ran = ground.run(&["--host", "web1", "export/apps", "local"]);
     assert!(ran.code == 23 && ran.err.contains("after a read error nothing was deleted"), "{ran:?}");
     assert!(ran.err.contains("Permission denied"), "{}", ran.err);

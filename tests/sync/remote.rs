@@ -48,6 +48,7 @@ fn a_remote_source_that_is_missing_or_empty_deletes_nothing() {
     let missing = format!("files1:{}", ground.path("missing/apps").display());
     let ran = ground.run(&["--rsh", &shell, "--host", "web1", &missing, "local"]);
     assert!(ran.code == 23 && ran.err.contains("No such file"), "{ran:?}");
+    assert!(ran.err.contains("code 23 before anything was touched: the source or part of it"), "{}", ran.err);
     std::fs::create_dir_all(ground.path("hollow/apps")).unwrap();
     let hollow = format!("files1:{}", ground.path("hollow/apps").display());
     let ran = ground.run(&["--rsh", &shell, "--host", "web1", &hollow, "local"]);

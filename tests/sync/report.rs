@@ -87,9 +87,11 @@ fn json_tells_of_further_tries_that_did_not_help() {
 #[test]
 fn a_code_of_rsync_is_passed_on_with_a_sentence() {
     let ground = Ground::new();
-    for (code, sentence) in
-        [(11, "is the destination's file system full"), (23, "some files could not be read"), (2, "protocol")]
-    {
+    for (code, sentence) in [
+        (11, "is the destination's file system full"),
+        (23, "before anything was touched: the source or part of it could not be read"),
+        (2, "protocol"),
+    ] {
         ground.stand_in(&format!("cat >/dev/null; echo 'rsync error: no luck' >&2; exit {code}"));
         let ran = ground.run(&["--host", "web1", "export/apps", "local"]);
         assert_eq!(ran.code, code, "{ran:?}");

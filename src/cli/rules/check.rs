@@ -20,8 +20,6 @@ pub(super) struct CheckArgs {
     /// The lists to check; every *-exclude-list.txt in --lists if none is given
     #[arg(id = "checked", value_name = "LIST")]
     lists: Vec<PathBuf>,
-    #[command(flatten)]
-    directory: ListsArgs,
     /// Hold the rules against this source, given as to rsync (with or without a slash at its end)
     #[arg(long, value_name = "DIR")]
     source: Option<PathBuf>,
@@ -31,6 +29,8 @@ pub(super) struct CheckArgs {
     /// Print one JSON object for each finding
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    directory: ListsArgs,
 }
 
 /// A finding as scripts read it.

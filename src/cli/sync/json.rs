@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::Ending;
 use crate::rules::lint::shown;
-use crate::sync::{Change, ChangeKind, Deletions, Error, Job, Tally};
+use crate::sync::{Change, ChangeKind, Deletions, Error, Job, Report, Tally};
 
 #[derive(Serialize)]
 pub(super) struct Object<'o> {
@@ -82,6 +82,7 @@ impl<'o> Object<'o> {
         changes: Option<&'o [Change]>,
     ) -> Object<'o> {
         let report = ending.and_then(|ending| ending.result.as_ref().ok());
+        let trouble = report.and_then(Report::trouble);
         let error = ending.and_then(|ending| ending.result.as_ref().err());
         let refusal = report.and_then(|report| report.refusal.as_ref());
         let refused = match refusal {
@@ -92,6 +93,7 @@ impl<'o> Object<'o> {
             (_, Some(_), _) => "refused",
             (Some(Error::Stopped), ..) | (None, _, None) => "stopped",
             (Some(_), ..) => "failed",
+            (_, _, Some(report)) if report.partial => "failed",
             _ => "done",
         };
         let tally = report.map_or_else(Tally::default, |report| report.tally);
@@ -102,11 +104,15 @@ impl<'o> Object<'o> {
             destination: job.destination.shown(),
             dry_run,
             status,
-            rsync_code: match error {
-                Some(Error::Rsync { code }) => Some(*code),
+            rsync_code: match error.or(trouble.as_ref()) {
+                Some(Error::Rsync { code } | Error::Count { code }) => Some(*code),
                 _ => None,
             },
-            error: error.map(ToString::to_string).or_else(|| refusal.map(ToString::to_string)),
+            error: match (error, refusal) {
+                (Some(error), _) => Some(error.to_string()),
+                (_, Some(refusal)) => Some(refusal.to_string()),
+                _ => trouble.map(|trouble| trouble.to_string()),
+            },
             refusal: refused,
             deleted: tally.deleted,
             created: tally.created,

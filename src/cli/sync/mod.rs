@@ -76,11 +76,11 @@ pub struct Args {
     /// Print one JSON object for each host; with -v or --dry-run also every change
     #[arg(long)]
     json: bool,
-    #[command(flatten)]
-    settings: SettingsArgs,
     /// Further options for rsync, a value behind a `=`
     #[arg(last = true, value_name = "RSYNC-OPTIONS")]
     rsync_options: Vec<OsString>,
+    #[command(flatten)]
+    settings: SettingsArgs,
 }
 
 /// How the run of one job ended, and how long it took.
@@ -269,7 +269,8 @@ fn end(labels: &[String], endings: Vec<Option<Ending>>, fleet: bool) -> Result<(
         return Err(Interrupted.into());
     }
     if fleet {
-        let bad = |ending: &Ending| ending.result.as_ref().map_or(true, |report| report.refusal.is_some());
+        let bad =
+            |ending: &Ending| ending.result.as_ref().map_or(true, |report| report.refusal.is_some() || report.partial);
         let failed = labels.iter().zip(&endings).filter(|(_, ending)| ending.as_ref().is_some_and(bad));
         let names: Vec<&str> = failed.map(|(label, _)| label.as_str()).collect();
         return match names.len() {
@@ -282,6 +283,7 @@ fn end(labels: &[String], endings: Vec<Option<Ending>>, fleet: bool) -> Result<(
         Some(Ok(Report { refusal: Some(refusal), .. })) => {
             Err(anyhow::Error::from(refusal).context("the run itself would be refused"))
         }
-        _ => Ok(()),
+        Some(Ok(report)) => report.trouble().map_or(Ok(()), |error| Err(error.into())),
+        None => Ok(()),
     }
 }

@@ -191,7 +191,12 @@ pub(super) fn table(labels: &[String], endings: &[Option<Ending>]) -> Table {
             Some(Ending { result: Err(error), .. }) => row.push(kind(error).to_owned()),
             Some(Ending { result: Ok(report), elapsed, .. }) => {
                 let tally = &report.tally;
-                row.push(if report.refusal.is_some() { "refused" } else { "done" }.to_owned());
+                let ended = match report {
+                    Report { refusal: Some(_), .. } => "refused",
+                    Report { partial: true, .. } => "failed",
+                    _ => "done",
+                };
+                row.push(ended.to_owned());
                 row.extend([tally.deleted, tally.created, tally.updated].map(|count| count.to_string()));
                 row.push(HumanBytes(tally.changed_bytes).to_string());
                 row.push(duration_text(*elapsed));
