@@ -8,6 +8,7 @@ mod watch;
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
+use std::io::Read;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -30,6 +31,9 @@ use watch::Watcher;
 
 /// What in DEST stands for the host's name.
 const HOST_MARK: &[u8] = b"{host}";
+
+/// The largest file of hosts that is read.
+const HOSTS_MAX_BYTES: u64 = 1 << 20;
 
 /// Arguments of `weir sync`.
 #[derive(clap::Args, Debug)]
@@ -212,7 +216,7 @@ impl Args {
             match given.strip_prefix('@') {
                 None => names.push(given.parse()?),
                 Some(file) => {
-                    let text = std::fs::read_to_string(file).with_context(|| format!("--hosts @{file}"))?;
+                    let text = read_hosts(file).with_context(|| format!("--hosts @{file}"))?;
                     for (line, name) in text.lines().map(str::trim).enumerate() {
                         if !name.is_empty() && !name.starts_with('#') {
                             names.push(name.parse::<HostName>().with_context(|| format!("{file}:{}", line + 1))?);
@@ -226,6 +230,16 @@ impl Args {
         }
         Ok(names)
     }
+}
+
+/// The text of a file of hosts, as far as such a file can reach: a device has no end.
+fn read_hosts(path: &str) -> std::io::Result<String> {
+    let mut text = String::new();
+    std::fs::File::open(path)?.take(HOSTS_MAX_BYTES + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > HOSTS_MAX_BYTES {
+        return Err(std::io::Error::other("larger than any file of hosts; is it one?"));
+    }
+    Ok(text)
 }
 
 /// The destination with the host's name in it.
