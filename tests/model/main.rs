@@ -124,6 +124,12 @@ fn a_script_begins_the_queue() {
     });
 }
 
+#[test]
+fn first_flushes_meet_over_a_shadow_epoch() {
+    holds(Config { start: Start::Nothing, flushers: 2, voters: 1, window: 3, ..CALM });
+    holds(Config { start: Start::Legacy, flushers: 2, voters: 1, attempts: 2, window: 3, ..CALM });
+}
+
 /// Minutes of a release build, hours of a debug build.
 #[test]
 #[ignore = "takes long; run with --release"]
