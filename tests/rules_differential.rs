@@ -1,7 +1,8 @@
 //! weir's matcher against the installed rsync, over random trees and lists: no difference is tolerated.
 //!
 //! `WEIR_RULES_CASES` sets the number of cases (5 000 unless set), `WEIR_RULES_SEED` the seed; the soak of
-//! 200 000 is `cargo test --release --test rules_differential -- --ignored`. A failing list is shrunk by
+//! 200 000 is `cargo test --release --test rules_differential -- --ignored`, or so many cases in slices with a seed each.
+//! The rsync is the one in the `PATH`; a case is one run of it over a tree of some 60 entries. A failing list is shrunk by
 //! proptest and printed; it is then kept, with its name, in `rules_cases.rs`.
 #![allow(
     clippy::unwrap_used,

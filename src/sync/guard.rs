@@ -62,7 +62,7 @@ impl Limit {
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)]
 pub enum Refusal {
-    #[error("{}: no host name: letters, digits, `-`, `_` and `.` only", shown(.0.as_bytes()))]
+    #[error("`{}` is no host name: letters, digits, `-`, `_` and `.` only", shown(.0.as_bytes()))]
     HostName(String),
     #[error("no list for host {host}: there is no {}; another host's list is used only when named with --list{}",
         shown(path.as_os_str().as_bytes()), did_you_mean(meant))]

@@ -74,7 +74,7 @@ fn hosts_that_are_none() {
     let ground = ground();
     ground.write("lists/x", "");
     for host in ["../web1", "lists/../web1", "..", "web1\n", "\u{1b}[2J", "", "-web1", "we b"] {
-        refused(&ground, &[&format!("--host={host}"), "export/apps", "local"], "no host name");
+        refused(&ground, &[&format!("--host={host}"), "export/apps", "local"], "is no host name");
     }
 }
 
