@@ -101,7 +101,7 @@ impl Judge<'_> {
                     docket.dead_letters.push(DeadLetter {
                         id: origin_hash(origin, number).0,
                         origin: origin.to_string(),
-                        reason: reason.chars().take(REASON_MAX_CHARS).collect(),
+                        reason,
                         bytes,
                         found_at_ms: now_ms,
                     });
@@ -117,12 +117,16 @@ impl Judge<'_> {
         match self.row(&letter.bytes, letter.found_at_ms, || Identity(letter.id)) {
             Ok((row, true)) => Verdict::Ballot(row),
             Ok((row, false)) => Verdict::Refused(row.poll_id),
-            Err(reason) => Verdict::Kept(reason.chars().take(REASON_MAX_CHARS).collect()),
+            Err(reason) => Verdict::Kept(reason),
         }
     }
 
-    /// The row, and whether its poll was open then.
+    /// The row, and whether its poll was open then; or why it is none, not too long to be kept.
     fn row(&mut self, line: &[u8], now_ms: i64, nameless: impl FnOnce() -> Identity) -> Result<(Row, bool), String> {
+        self.read(line, now_ms, nameless).map_err(|reason| reason.chars().take(REASON_MAX_CHARS).collect())
+    }
+
+    fn read(&mut self, line: &[u8], now_ms: i64, nameless: impl FnOnce() -> Identity) -> Result<(Row, bool), String> {
         let parts = wire::take_apart(line);
         let known = parts.and_then(|(opening, ..)| self.openings.get(opening));
         if let (Some((_, identity, at_ms)), Some(&(place, picks))) = (parts, known) {

@@ -131,6 +131,11 @@ fn options(url: &Url, patience: Duration) -> Result<Opts, Cause> {
         .into())
 }
 
+/// Says what is wrong with the parameters of a URL, before anything is connected to.
+pub(super) fn check_parameters(url: &Url) -> Result<(), String> {
+    options(url, CONNECT_TIMEOUT).map(|_| ()).map_err(|cause| cause.to_string())
+}
+
 fn migrate(connection: &mut Conn) -> Result<(), Cause> {
     let newest = migrations::migrations::runner().get_migrations().iter().map(|one| one.version()).max();
     // A user without the right to create tables can work on a database that is up to date. No history table

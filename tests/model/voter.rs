@@ -158,7 +158,10 @@ impl Voter {
         }
         self.tickets += 1;
         match self.tickets == config.attempts {
-            true => self.leave(config, shared),
+            true => {
+                shared.starved |= 1 << self.ballot;
+                self.leave(config, shared);
+            }
             false => (self.at, self.ticket) = (At::Take, Ticket(0)),
         }
     }
