@@ -96,7 +96,7 @@ fn rsync_and_weir_send_the_same_paths() {
 }
 
 #[test]
-#[ignore = "200 000 runs of rsync take most of an hour"]
+#[ignore = "200 000 runs of rsync keep two processors busy for some 20 minutes"]
 fn rsync_and_weir_send_the_same_paths_soak() {
     run(from_environment("WEIR_RULES_CASES", 200_000), from_environment("WEIR_RULES_SEED", 2));
 }
