@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use memcache::exp::{MetaCommand, MetaConnection, MetaOp, MetaResponse, ReturnCode, build_noop};
 
 use super::error::Error;
-use super::names::Address;
+use super::names::{Address, Keys, Prefix};
 use super::ticket::Ticket;
 
 /// How long an item stays.
@@ -56,10 +56,21 @@ pub struct Connection {
 /// What a writer that writes one entry after the other has for the next.
 #[derive(Debug, Default)]
 pub(super) struct Ahead {
+    /// Whose tickets these are: the same number means another slot in another queue.
+    prefix: Option<Prefix>,
     /// A ticket, and when it was asked for.
     pub(super) ticket: Option<(Ticket, Instant)>,
     /// When the last entry was acknowledged.
     pub(super) wrote: Option<Instant>,
+}
+
+impl Ahead {
+    /// Forgets what there is if it is another queue's.
+    pub(super) fn keep_to(&mut self, keys: &Keys) {
+        if self.prefix.as_ref() != Some(keys.prefix()) {
+            *self = Ahead { prefix: Some(keys.prefix().clone()), ..Ahead::default() };
+        }
+    }
 }
 
 impl Connection {

@@ -40,6 +40,7 @@ pub fn enqueue(
     between: &mut dyn FnMut(Ticket),
 ) -> Result<(), Error> {
     let mut open: Vec<&[u8]> = entries.iter().map(AsRef::as_ref).collect();
+    connection.ahead.keep_to(keys);
     let in_a_row = connection.ahead.wrote.is_some_and(|at| at.elapsed() < IN_A_ROW);
     for _ in 0..ATTEMPTS {
         let Some(further) = (open.len() as u64).checked_sub(1) else { return Ok(()) };
