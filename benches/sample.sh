@@ -2,7 +2,8 @@
 # Measures `weir sample` beside wc, shuf, awk and the notes' Perl, all in one run, and prints ratios of the fastest
 # runs: on a machine that has other work the fastest run is the one that was disturbed least.
 #
-# usage: benches/sample.sh PATH-OF-WEIR [DIRECTORY]      needs hyperfine, perl, awk, about 1.3 GB in DIRECTORY
+# usage: benches/sample.sh PATH-OF-WEIR [DIRECTORY]      needs hyperfine, perl, mawk, about 1.3 GB in DIRECTORY
+# tsv-sample (of tsv-utils) is measured as well if it is in PATH.
 set -eu
 weir=$(realpath "$1")
 dir=${2:-/tmp/sample-bench}
@@ -59,11 +60,17 @@ fastest shuf_million          "shuf -n 1000000 short" 4
 fastest million_file          "$weir sample -n 1000000 short"
 fastest million_pipe          "cat short | $weir sample -n 1000000"
 fastest rate                  "$weir sample --rate 0.01 log" 5
-fastest awk_rate              "awk 'BEGIN { srand(1) } rand() < 0.01' log" 2
+fastest awk_rate              "mawk 'BEGIN { srand(1) } rand() < 0.01' log" 2
 fastest by                    "$weir sample -n 5 --by 9 -d ' ' log" 5
-fastest awk_by                "awk '{ k = \$9; if (++n[k] <= 5) s[k, n[k]] = \$0; else { j = int(rand() * n[k]) + 1; if (j <= 5) s[k, j] = \$0 } } END { for (i in s) print s[i] }' log" 2
+fastest awk_by                "mawk '{ k = \$9; if (++n[k] <= 5) s[k, n[k]] = \$0; else { j = int(rand() * n[k]) + 1; if (j <= 5) s[k, j] = \$0 } } END { for (i in s) print s[i] }' log" 2
 fastest weight                "$weir sample --weight 10 -d ' ' log" 5
-fastest awk_weight            "awk '\$10 > 0 { k = -log(1 - rand()) / \$10; if (m < 20) { key[++m] = k; s[m] = \$0 } else if (k < key[w]) { key[w] = k; s[w] = \$0 } else next; w = 1; for (i = 2; i <= m; i++) if (key[i] > key[w]) w = i } END { for (i in s) print s[i] }' log" 2
+fastest awk_weight            "mawk '\$10 > 0 { k = -log(1 - rand()) / \$10; if (m < 20) { key[++m] = k; s[m] = \$0 } else if (k < key[w]) { key[w] = k; s[w] = \$0 } else next; w = 1; for (i = 2; i <= m; i++) if (key[i] > key[w]) w = i } END { for (i in s) print s[i] }' log" 2
+if command -v tsv-sample > /dev/null; then
+    fastest tsv_file          "tsv-sample -n 20 log" 5
+    fastest tsv_million       "tsv-sample -n 1000000 -i short" 4
+    fastest tsv_rate          "tsv-sample -p 0.01 log" 5
+    fastest tsv_weight        "tsv-sample -d ' ' -w 10 -n 20 log" 4
+fi
 
 echo
 ratio "random access, file, ms"                    "$random_access"       0.001           10
@@ -79,6 +86,12 @@ ratio "the same from a pipe : shuf"                "$million_pipe"        "$shuf
 ratio "--rate 0.01 : awk"                          "$rate"                "$awk_rate"     1.0
 ratio "--by : awk"                                 "$by"                  "$awk_by"       1.0
 ratio "--weight : awk"                             "$weight"              "$awk_weight"   1.0
+if command -v tsv-sample > /dev/null; then
+    ratio "scan : tsv-sample"                      "$scan_two_threads"    "$tsv_file"     0.2
+    ratio "a million of ten million short lines : tsv-sample" "$million_file" "$tsv_million" 1.0
+    ratio "--rate 0.01 : tsv-sample"               "$rate"                "$tsv_rate"     1.0
+    ratio "--weight : tsv-sample"                  "$weight"              "$tsv_weight"   1.0
+fi
 
 echo
 memory() {
@@ -88,5 +101,11 @@ memory() {
 memory "memory, N = 20, file"                      "$weir sample --scan log" 20
 memory "memory, N = 20, pipe"                      "cat log | $weir sample" 20
 memory "memory, N = 20, one line of 4 GB, pipe"    "head -c 4294967296 /dev/zero | $weir sample" 20
+head -c 4294967296 /dev/zero | tr '\0' x > one-line
+memory "memory, N = 20, one line of 4 GB, file"    "$weir sample --scan one-line" 20
+rm one-line
+perl -e 'print "x" x 7e6, "\n" for 1 .. 100' > long
+memory "memory, N = 20, 100 lines of 7 MB, pipe"   "cat long | $weir sample" 20
+rm long
 memory "memory, a million short lines, file"       "$weir sample -n 1000000 short" 112
 memory "memory, a million short lines, pipe"       "cat short | $weir sample -n 1000000" 112

@@ -122,6 +122,13 @@ fn combinations_that_make_no_sense_are_refused_with_a_sentence() {
         &["--replace", "--by", "1", "log"],
         &["--replace", "--save", "s", "log"],
         &["-d", ",", "log"],
+        &["-", "log", "-"],
+        &["--merge", "-", "-"],
+        &["--save", "s", "--shuffle", "log"],
+        &["--save", "-", "--every", "1s", "log"],
+        &["--by", "host", "log"],
+        &["--by", "0", "log"],
+        &["--weight", "bytes", "log"],
         &["log", "--merge", "s"],
         &["--seed", "1", "--merge", "s"],
         &["--every", "1", "--merge", "s"],
@@ -172,6 +179,73 @@ fn a_reader_that_has_seen_enough_is_no_error() {
             text(&output.stderr)
         );
     }
+}
+
+#[test]
+fn more_draws_with_replacement_than_memory_holds_are_printed_as_they_are_made() {
+    let dir = dir_with(&[("log", &log(10))]);
+    let mut child = weir(dir.path(), &["--replace", "--shuffle", "-n", &u64::MAX.to_string(), "log"]).spawn().unwrap();
+    let out = BufReader::new(child.stdout.take().unwrap());
+    assert_eq!(out.lines().take(10_000).filter(|line| line.as_ref().unwrap().contains(" host")).count(), 10_000);
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success() && output.stderr.is_empty(), "{}", text(&output.stderr));
+}
+
+#[test]
+fn twenty_long_lines_of_a_pipe_need_no_memory_of_their_length() {
+    let dir = dir_with(&[]);
+    let log: Vec<u8> = (0..40u8).flat_map(|i| [&vec![b'a' + i % 26; 3 << 20][..], b"\n"].concat()).collect();
+    for fields in ["", "--by 2"] {
+        let limited = format!("ulimit -d 49152 && exec {} sample -n 20 {fields}", env!("CARGO_BIN_EXE_weir"));
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &limited]).current_dir(dir.path());
+        let mut child = shell.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        let output = std::thread::scope(|scope| {
+            scope.spawn(|| drop(stdin.write_all(&log).map(|()| stdin)));
+            child.wait_with_output().unwrap()
+        });
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        let lines: Vec<&[u8]> = output.stdout.split_inclusive(|byte| *byte == b'\n').collect();
+        assert_eq!(lines.len(), 20);
+        assert!(
+            lines.iter().all(|line| line.len() == (3 << 20) + 1 && line[..3 << 20].iter().all(|it| it == &line[0]))
+        );
+    }
+}
+
+#[test]
+fn at_a_rate_a_line_is_printed_when_it_comes_however_steadily_others_follow() {
+    let dir = dir_with(&[]);
+    let mut child = weir(dir.path(), &["--rate", "1"]).stdin(Stdio::piped()).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let mut out = BufReader::new(child.stdout.take().unwrap());
+    let seen = std::sync::atomic::AtomicBool::new(false);
+    let started = Instant::now();
+    std::thread::scope(|scope| {
+        let seen = &seen;
+        scope.spawn(move || {
+            while !seen.load(std::sync::atomic::Ordering::Relaxed) && started.elapsed() < LIMIT {
+                stdin.write_all(b"line\n").unwrap();
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        });
+        let mut first = String::new();
+        out.read_line(&mut first).unwrap();
+        seen.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert!(first == "line\n" && started.elapsed() < LIMIT);
+    });
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn ctrl_c_ends_the_wait_for_a_pipe_that_nobody_writes_to() {
+    let dir = dir_with(&[]);
+    assert!(Command::new("mkfifo").arg(dir.path().join("pipe")).status().unwrap().success());
+    let mut child = weir(dir.path(), &["pipe"]).spawn().unwrap();
+    std::thread::sleep(Duration::from_millis(300));
+    signal(&child, Signal::INT);
+    assert!(!child.wait().unwrap().success());
 }
 
 fn signal(child: &Child, signal: Signal) {

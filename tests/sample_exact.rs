@@ -11,10 +11,16 @@ use std::path::PathBuf;
 use sample_support::*;
 use weir::sample::key::{ChunkKeys, Key};
 use weir::sample::probe::{Probing, probe};
+use weir::sample::reservoir::Entry;
 use weir::sample::rng::{Random, Use};
+use weir::sample::scan::Span;
 use weir::sample::{Error, Field, Fields, LineFormat, Order, Plan, Seed};
 
 fn go_on(_: &dyn Fn() -> Result<weir::sample::Sample<'static>, Error>, _: u64) -> Result<ControlFlow<()>, Error> {
+    Ok(ControlFlow::Continue(()))
+}
+
+fn never(_: &dyn Fn() -> Vec<Entry<Span>>, _: u64) -> Result<ControlFlow<()>, Error> {
     Ok(ControlFlow::Continue(()))
 }
 
@@ -135,7 +141,7 @@ fn a_line_longer_than_every_buffer_comes_out_whole() {
     let by = Fields { by: Some(Field::Number(1)), weight: None, separator: b'\t' };
     for plan in [Plan { format, ..Plan::new(3) }, Plan { format, fields: by, ..Plan::new(3) }] {
         let error = of_bytes(&plan, &log).unwrap_err().to_string();
-        assert!(error.starts_with("bytes: line 2 is longer than 1000000 bytes"), "{error}");
+        assert!(error.starts_with("bytes: line 2 of the input is longer than 1000000 bytes"), "{error}");
     }
     assert_eq!(of_files(&Plan { format, ..Plan::new(3) }, &path).unwrap().len(), 3);
 }
@@ -149,15 +155,30 @@ fn random_access_finds_lines_of_every_file_and_none_that_is_not_there() {
         .collect();
     let population = population(&paths, LineFormat::default());
     let probing = Probing { count: 200, seed: Seed(1), replace: false, budget: u64::MAX };
-    let found = probe(&population, probing).unwrap().unwrap();
+    let found = probe(&population, probing, &mut never).unwrap().unwrap();
     let read = |start, len| {
         let mut line = vec![0; len as usize];
         population.read(start, &mut line).unwrap();
         line
     };
     assert!(found.iter().map(|entry| read(entry.item.start, entry.item.len)).eq(lines));
-    assert!(probe(&population, Probing { budget: 500, ..probing }).unwrap().is_none());
-    assert!(probe(&population, Probing { count: 201, budget: 100_000, ..probing }).unwrap().is_none());
+    assert!(probe(&population, Probing { budget: 500, ..probing }, &mut never).unwrap().is_none());
+    assert!(probe(&population, Probing { count: 201, budget: 100_000, ..probing }, &mut never).unwrap().is_none());
+}
+
+#[test]
+fn random_access_that_is_broken_off_gives_what_it_has_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let population = population(&[file(dir.path(), "log", &unequal_lines(500, &[90, 3]))], LineFormat::default());
+    let probing = Probing { count: 400, seed: Seed(1), replace: false, budget: u64::MAX };
+    let mut so_far_len = 0;
+    let mut stop = |so_far: &dyn Fn() -> Vec<Entry<Span>>, _| {
+        so_far_len = so_far().len();
+        Ok(ControlFlow::Break(()))
+    };
+    let found = probe(&population, probing, &mut stop).unwrap().unwrap();
+    assert!(found.len() == so_far_len && (1..50).contains(&so_far_len), "{so_far_len}");
+    assert!(found.is_sorted_by_key(|entry| entry.position));
 }
 
 #[test]

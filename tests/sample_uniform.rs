@@ -86,7 +86,7 @@ fn random_access_is_uniform_whatever_the_lengths() {
         assert_eq!(population.len(), log.len() as u64);
         assert_all_35_subsets_alike("random access", |seed| {
             let probing = Probing { count: 3, seed: Seed(seed), replace: false, budget: 1_000_000 };
-            let found = probe(&population, probing).unwrap().unwrap();
+            let found = probe(&population, probing, &mut |_, _| Ok(ControlFlow::Continue(()))).unwrap().unwrap();
             found
                 .iter()
                 .map(|entry| {
@@ -109,7 +109,7 @@ fn giving_up_random_access_does_not_bias_what_is_found_in_time() {
     assert_all_35_subsets_alike("budget", |_| {
         loop {
             let probing = Probing { count: 3, seed: Seed(seeds.next().unwrap()), replace: false, budget: 30 };
-            if let Some(found) = probe(&population, probing).unwrap() {
+            if let Some(found) = probe(&population, probing, &mut |_, _| Ok(ControlFlow::Continue(()))).unwrap() {
                 let starts = found.iter().map(|entry| {
                     let mut digit = [0];
                     population.read(entry.item.start, &mut digit).unwrap();
@@ -209,7 +209,7 @@ fn random_access_finds_lines_in_every_order_alike() {
     let mut counts = vec![0; 9];
     for seed in 0..6_000 {
         let probing = Probing { count: 2, seed: Seed(seed), replace: false, budget: 100_000 };
-        let mut found = probe(&population, probing).unwrap().unwrap();
+        let mut found = probe(&population, probing, &mut |_, _| Ok(ControlFlow::Continue(()))).unwrap().unwrap();
         found.sort_unstable_by_key(|entry| entry.key);
         let starts = [0, 42, 45].map(|start: u64| start);
         let draws: Vec<usize> =
@@ -233,7 +233,8 @@ fn with_replacement_every_sequence_is_alike() {
                 drawn(&plan.sample_reader("log", std::io::Cursor::new(log.clone())).unwrap(), Order::Shuffled)
             } else {
                 let probing = Probing { count: 4, seed: Seed(seed), replace: true, budget: 1_000_000 };
-                let mut found = probe(&population, probing).unwrap().unwrap();
+                let mut found =
+                    probe(&population, probing, &mut |_, _| Ok(ControlFlow::Continue(()))).unwrap().unwrap();
                 found.sort_unstable_by_key(|entry| entry.key);
                 let digit = |start| {
                     let mut digit = [0];

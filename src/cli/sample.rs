@@ -1,34 +1,47 @@
 //! `weir sample`: lines chosen at random.
 
+mod watch;
+
 use std::io::{self, Read, Write};
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Context;
-use signal_hook::consts::{SIGINT, SIGUSR1};
+
+use watch::Watch;
 
 use crate::sample::{Error, Field, Fields, Input, LineFormat, Opened, Order, Plan, Rate, Sample, Seed, saved};
+
+const EXAMPLES: &str = "\
+Examples:
+  weir sample access.log                             20 lines, the file is not read
+  weir sample -n 100 --shuffle access.log.*.gz       100 lines of all archives together
+  tail -n 0 -f access.log | weir sample --every 30s  what is going on right now
+  weir sample -n 5 --by 1 -d ' ' errors.log          5 lines for each value of the first field
+  weir sample -H 1 --weight bytes table.tsv          by the number in the field that the header calls bytes";
 
 /// Choose lines at random out of files or standard input, each with exactly the same chance
 ///
 /// Several files are one population; `-` is standard input, and so is no file at all. gzip and Zstandard are
 /// recognized and decompressed. Plain files are sampled by random access, without reading them, unless --seed,
 /// --scan or a field asks for more. SIGUSR1 prints the sample so far; Ctrl-C prints it and ends with exit code 130.
+///
+/// A line that is read in order (from a pipe, compressed, or for its fields) may have 8 MiB, in a plain file any
+/// length. Memory beside the sample's lines is that of the longest line and some 8 MB; kept lines over 64 KiB wait in an
+/// unlinked file in TMPDIR. So 20 lines of whatever input take less than 20 MB.
 #[derive(Debug, Clone, clap::Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Args {
     /// The files; a line of any of them is as likely as a line of another
     #[arg(value_name = "FILE")]
     files: Vec<PathBuf>,
 
     /// How many lines, or with --by how many for each value [default: 20]
-    #[arg(short = 'n', long = "count", value_name = "N")]
+    #[arg(short = 'n', long = "count", value_name = "N", allow_negative_numbers = true)]
     count: Option<u64>,
 
     /// The same seed gives the same sample of the same bytes, from files or pipes, with any number of threads
-    #[arg(long, value_name = "S")]
+    #[arg(long, value_name = "S", allow_negative_numbers = true)]
     seed: Option<u64>,
 
     /// Print in random order instead of the order of the input
@@ -36,7 +49,7 @@ pub struct Args {
     shuffle: bool,
 
     /// Instead of N lines, each line with this chance (0.01 or 1%), printed as it comes
-    #[arg(long, value_name = "P")]
+    #[arg(long, value_name = "P", allow_negative_numbers = true)]
     rate: Option<Rate>,
 
     /// Prefer lines in proportion to the number in this field (its number, or its name in the header)
@@ -76,7 +89,7 @@ pub struct Args {
     stats: bool,
 
     /// Print the sample so far again and again (10s, 5m; a plain number is seconds)
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration, allow_negative_numbers = true)]
     every: Option<Duration>,
 
     /// Write the sample to a file (`-`: standard output) for --merge, instead of printing its lines
@@ -125,6 +138,11 @@ impl Args {
         let fields = self.by.is_some() || self.weight.is_some();
         let rate = self.rate.is_some();
         let merge = !self.merge.is_empty();
+        let named =
+            |field: &Option<String>| field.as_deref().is_some_and(|text| matches!(Field::parse(text), Field::Name(_)));
+        let no_header = self.header_lines == 0 && (named(&self.by) || named(&self.weight));
+        let is_standard = |path: &&PathBuf| path.as_os_str() == "-";
+        let saved_to_output = self.save.as_ref().is_some_and(|path| is_standard(&path));
         let own_merge = merge && (rate || fields || self.replace || self.scan || self.seed.is_some());
         let nonsense = [
             (rate && self.count.is_some(), "--rate decides how many lines there are, so -n has no say"),
@@ -140,6 +158,22 @@ impl Args {
             (
                 self.replace && self.save.is_some(),
                 "a sample drawn with --replace does not merge, so --save is of no use",
+            ),
+            (
+                self.files.iter().filter(is_standard).count() > 1 || self.merge.iter().filter(is_standard).count() > 1,
+                "standard input can be read only once, so `-` may stand only once among the files",
+            ),
+            (
+                self.save.is_some() && self.shuffle,
+                "--save keeps the sample and prints no lines, so --shuffle has no say: give it to --merge",
+            ),
+            (
+                saved_to_output && self.every.is_some(),
+                "--save - writes to standard output, so the sample so far cannot be printed there --every so often",
+            ),
+            (
+                no_header && !merge,
+                "a field is called by its number, from 1; to call it by a name, say with -H 1 that there is a header",
             ),
             (self.separator.is_some() && !fields, "-d separates fields, and neither --by nor --weight asks for one"),
             (
@@ -187,6 +221,8 @@ impl Args {
         let files = if self.files.is_empty() { &standard_input[..] } else { &self.files };
         let open = |path: &PathBuf| if path.as_os_str() == "-" { Input::stdin() } else { Input::open(path) };
         let inputs = files.iter().map(open).collect::<Result<Vec<_>, Error>>()?;
+        // Not before: to open a pipe that nobody writes to takes for ever, and Ctrl-C must end that.
+        watch.catch_interrupts()?;
         if let Some(rate) = self.rate {
             let rated = plan.write_at_rate(rate, inputs, out, &mut |bytes| Ok(watch.look(bytes)))?;
             if self.stats {
@@ -209,9 +245,11 @@ impl Args {
             watch.bytes_total = Some(population.len());
         }
         let order = self.order();
+        // The saved sample that goes to standard output must not be mixed with lines.
+        let prints = self.save.as_ref().is_none_or(|path| path.as_os_str() != "-");
         let sample = plan.sample(&mut opened, &mut |so_far, bytes| {
             let flow = watch.look(bytes);
-            if watch.is_asked() {
+            if watch.is_asked() && prints {
                 so_far()?.write(order, out)?;
             }
             Ok(flow)
@@ -286,81 +324,6 @@ fn save<'a>(sample: Sample<'a>, path: &Path, out: &mut dyn Write) -> anyhow::Res
     let sample = saved::write(sample, &mut file).with_context(named)?;
     std::fs::rename(&partial, path).with_context(named)?;
     Ok(sample)
-}
-
-/// Signals, timer and progress bar, looked at between two reads.
-struct Watch {
-    interrupted: Arc<AtomicBool>,
-    asked: Arc<AtomicBool>,
-    every: Option<Duration>,
-    next_print: Option<Instant>,
-    started: Instant,
-    bytes_total: Option<u64>,
-    bar: Option<indicatif::ProgressBar>,
-}
-
-/// A run that is over sooner has no progress bar.
-const BAR_AFTER: Duration = Duration::from_secs(1);
-
-impl Watch {
-    fn new(every: Option<Duration>) -> anyhow::Result<Watch> {
-        let interrupted = Arc::new(AtomicBool::new(false));
-        let asked = Arc::new(AtomicBool::new(false));
-        // A second Ctrl-C ends the process where it stands, whatever it waits for.
-        signal_hook::flag::register_conditional_shutdown(SIGINT, 130, Arc::clone(&interrupted))?;
-        signal_hook::flag::register(SIGINT, Arc::clone(&interrupted))?;
-        signal_hook::flag::register(SIGUSR1, Arc::clone(&asked))?;
-        let started = Instant::now();
-        let next_print = every.and_then(|every| started.checked_add(every));
-        Ok(Watch { interrupted, asked, every, next_print, started, bytes_total: None, bar: None })
-    }
-
-    fn look(&mut self, bytes: u64) -> ControlFlow<()> {
-        let now = Instant::now();
-        if self.next_print.is_some_and(|next| next <= now) {
-            self.next_print = self.every.and_then(|every| now.checked_add(every));
-            self.asked.store(true, Ordering::Relaxed);
-        }
-        match &self.bar {
-            Some(bar) => bar.set_position(bytes),
-            None if now.duration_since(self.started) >= BAR_AFTER => self.bar = Some(progress_bar(self.bytes_total)),
-            None => {}
-        }
-        if self.interrupted.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    }
-
-    /// Whether the sample so far is to be printed now.
-    fn is_asked(&self) -> bool {
-        self.asked.swap(false, Ordering::Relaxed)
-    }
-
-    fn finish(&self) {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
-        }
-    }
-
-    fn ending(&self) -> Ending {
-        if self.interrupted.load(Ordering::Relaxed) { Ending::Interrupted } else { Ending::Whole }
-    }
-}
-
-impl Drop for Watch {
-    fn drop(&mut self) {
-        self.finish();
-    }
-}
-
-/// On standard error, and hidden when that is no terminal.
-fn progress_bar(bytes_total: Option<u64>) -> indicatif::ProgressBar {
-    let (bar, template) = match bytes_total {
-        Some(total) => (indicatif::ProgressBar::new(total), "{bar:40} {bytes} of {total_bytes} {bytes_per_sec} {eta}"),
-        None => (indicatif::ProgressBar::new_spinner(), "{spinner} {bytes} {bytes_per_sec}"),
-    };
-    match indicatif::ProgressStyle::with_template(template) {
-        Ok(style) => bar.with_style(style),
-        Err(_) => bar,
-    }
 }
 
 fn parse_separator(text: &str) -> Result<u8, String> {

@@ -31,13 +31,13 @@ pub enum Error {
     },
     /// A stream's line is longer than what may be held in memory. A file's line may have any length.
     #[error(
-        "{name}: line {line} is longer than {limit_bytes} bytes; lines of a pipe or of compressed input are held in \
-         memory, those of a plain file may have any length"
+        "{name}: line {line} of the input is longer than {limit_bytes} bytes: a line that is read in order, from a pipe, \
+         compressed, or for its fields, must fit into memory; in a plain file it may have any length"
     )]
     LongLine {
         /// The stream.
         name: String,
-        /// Its number among all lines of all inputs, from 1.
+        /// Its number among all lines of all inputs, from 1, headers not counted.
         line: u64,
         /// The limit.
         limit_bytes: u64,
@@ -88,6 +88,16 @@ pub enum Error {
         name: String,
         /// Why.
         what: String,
+    },
+    /// Very long lines are kept in a temporary file, and that failed.
+    #[error(
+        "{dir}: cannot keep the long lines of the sample in a temporary file there (TMPDIR names another place): {source}"
+    )]
+    Spill {
+        /// The directory.
+        dir: String,
+        /// What the system said.
+        source: io::Error,
     },
     /// The sample could not be written.
     #[error("cannot write: {0}")]

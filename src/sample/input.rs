@@ -6,8 +6,8 @@
 //! come on standard input. The length of a plain file is taken when it is opened: lines that are appended
 //! later are not part of what is sampled, a file that becomes shorter is an error.
 //!
-//! A pipe is never waited for longer than [`WAIT_MS`]: then the read reports `Interrupted`, and whoever samples
-//! can look for a signal or a timer before it goes on.
+//! When a pipe has nothing more at the moment, the read reports `Interrupted` at once, so that what is buffered can be
+//! printed, and from then on every [`WAIT_MS`], so that whoever samples can look for a signal or a timer.
 //!
 //! It refuses directories, and compressed input that is damaged or ends too early.
 
@@ -163,21 +163,26 @@ fn decompress(file: File) -> io::Result<Box<dyn Read + Send>> {
         // Refused for what is no pipe, and by a system that is short of pipe memory: then it stays as it is.
         let _ = rustix::pipe::fcntl_setpipe_size(&file, PIPE_BYTES);
     }
-    Ok(Box::new(Detecting { state: State::Head { head: Vec::new(), file: Some(Descriptor { file, patient }) } }))
+    Ok(Box::new(Detecting {
+        state: State::Head { head: Vec::new(), file: Some(Descriptor { file, patient, idle: false }) },
+    }))
 }
 
 /// A descriptor that is read in order.
 struct Descriptor {
     file: File,
     patient: bool,
+    /// There was nothing when it was last looked at, and the reader was told.
+    idle: bool,
 }
 
 impl Read for Descriptor {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         if self.patient {
             let mut wanted = [PollFd::new(&self.file, PollFlags::IN)];
-            let wait = Timespec { tv_sec: 0, tv_nsec: WAIT_MS * 1_000_000 };
-            if poll(&mut wanted, Some(&wait))? == 0 {
+            let wait = Timespec { tv_sec: 0, tv_nsec: if self.idle { WAIT_MS * 1_000_000 } else { 0 } };
+            self.idle = poll(&mut wanted, Some(&wait))? == 0;
+            if self.idle {
                 return Err(io::ErrorKind::Interrupted.into());
             }
         }

@@ -11,7 +11,7 @@ use std::collections::HashMap;
 
 use super::error::Error;
 use super::field::{Field, field_of};
-use super::kept::KeptLine;
+use super::kept::{KeptLine, Spill};
 use super::key::Key;
 use super::lines::{Line, Lines};
 use super::reservoir::{Entry, Reservoir};
@@ -46,7 +46,7 @@ impl Groups {
 
     /// Shows the lines kept for a value.
     #[inline]
-    pub fn with(&mut self, value: &[u8], show: impl FnOnce(&mut Reservoir<KeptLine>)) {
+    pub fn with<R>(&mut self, value: &[u8], show: impl FnOnce(&mut Reservoir<KeptLine>) -> R) -> R {
         if value.is_empty() {
             return show(&mut self.empty);
         }
@@ -83,6 +83,7 @@ pub struct Keyed {
     wanted: Fields<Field>,
     line_end: u8,
     random: Random,
+    spill: Spill,
     chosen: Chosen,
 }
 
@@ -91,7 +92,7 @@ impl Keyed {
     pub fn new(count: u64, seed: Seed, wanted: Fields<Field>, line_end: u8) -> Keyed {
         let fields = Fields { by: None, weight: None, separator: wanted.separator };
         let chosen = Chosen { header: Vec::new(), fields, groups: Groups::new(count), lines: 0 };
-        Keyed { wanted, line_end, random: Random::new(seed, Use::Line, 0), chosen }
+        Keyed { wanted, line_end, random: Random::new(seed, Use::Line, 0), spill: Spill::default(), chosen }
     }
 
     /// What was chosen so far.
@@ -121,17 +122,17 @@ impl Lines for Keyed {
         let separator = fields.separator;
         let value = fields.by.and_then(|number| field_of(line.bytes, number, separator)).unwrap_or_default();
         let weight = fields.weight.map(|number| weight_of(&line, number, separator)).transpose()?;
-        let random = &mut self.random;
+        let (random, spill) = (&mut self.random, &self.spill);
         groups.with(value, |kept| {
             let key = match weight {
                 Some(weight) => weighted_key(weight, kept.limit(), random),
                 None => Some(Key::draw(random)),
             };
             if let Some(key) = key.filter(|key| kept.wants(*key)) {
-                kept.offer(key, line.ordinal, line.bytes.into());
+                kept.offer(key, line.ordinal, spill.keep(line.bytes)?);
             }
-        });
-        Ok(())
+            Ok(())
+        })
     }
 
     fn pause(&mut self) -> Result<(), Error> {

@@ -53,7 +53,7 @@ pub use error::Error;
 pub use field::Field;
 pub use input::Input;
 pub use joined::LineFormat;
-pub use kept::{INLINE_BYTES, KeptLine};
+pub use kept::{INLINE_BYTES, KeptLine, SPILL_BYTES, Spill};
 pub use keyed::Fields;
 pub use outcome::{Order, Sample, Way};
 pub use plan::{CHUNK_BYTES, Look, Opened, Plan, Rated};

@@ -9,6 +9,7 @@ use super::error::Error;
 use super::kept::KeptLine;
 use super::keyed::Fields;
 use super::population::Population;
+use super::replace::Draws;
 use super::reservoir::Entry;
 use super::rng::{Random, Seed, Use};
 use super::scan::Span;
@@ -68,8 +69,8 @@ pub struct Sample<'a> {
     pub(crate) header: Vec<u8>,
     pub(crate) delimiter: u8,
     pub(crate) held: Held<'a>,
-    /// With replacement: which of the held lines, in the order of drawing.
-    pub(crate) draws: Option<Vec<usize>>,
+    /// With replacement: which of the held lines, by their keys.
+    pub(crate) draws: Option<Draws>,
     pub(crate) fields: Fields<usize>,
     pub(crate) count: u64,
     pub(crate) lines: Option<u64>,
@@ -80,8 +81,8 @@ pub struct Sample<'a> {
 
 impl Sample<'_> {
     /// How many lines it has.
-    pub fn len(&self) -> usize {
-        self.draws.as_ref().map_or_else(|| self.held.len(), Vec::len)
+    pub fn len(&self) -> u64 {
+        self.draws.as_ref().map_or(self.held.len() as u64, Draws::len)
     }
 
     /// Whether there was no line to choose.
@@ -126,7 +127,7 @@ impl Sample<'_> {
     /// # Errors
     /// A file can no longer be read.
     pub fn to_lines(&self, order: Order) -> Result<Vec<Vec<u8>>, Error> {
-        let mut lines = Vec::with_capacity(self.len());
+        let mut lines = Vec::with_capacity(self.held.len());
         self.each(order, &mut |first, piece| {
             if first {
                 lines.push(Vec::new());
@@ -170,14 +171,14 @@ impl Sample<'_> {
 
     /// Hands on all lines.
     fn each(&self, order: Order, piece: &mut Piece<'_>) -> Result<(), Error> {
-        let picks = self.picks(order);
+        let mut picks = self.picks(order);
         match &self.held {
             Held::Memory(entries) => {
-                picks.iter().filter_map(|pick| entries.get(*pick)).try_for_each(|entry| piece(true, &entry.item[..]))
+                picks.try_for_each(|pick| entries.get(pick).map_or(Ok(()), |entry| piece(true, &entry.item.bytes()?)))
             }
             Held::Files(population, entries) => {
                 let mut window = Window { population, start: 0, bytes: Vec::new() };
-                let mut spans = picks.iter().filter_map(|pick| entries.get(*pick)).map(|entry| entry.item).peekable();
+                let mut spans = picks.filter_map(|pick| entries.get(pick)).map(|entry| entry.item).peekable();
                 while let Some(span) = spans.next() {
                     window.hand_on(span, spans.peek().copied(), piece)?;
                 }
@@ -187,7 +188,7 @@ impl Sample<'_> {
     }
 
     /// Which of the held lines, which are in input order, in the wanted order.
-    pub(crate) fn picks(&self, order: Order) -> Vec<usize> {
+    fn picks(&self, order: Order) -> Box<dyn Iterator<Item = usize>> {
         let keys = |pick: &usize| match &self.held {
             Held::Memory(entries) => entries.get(*pick).map(|entry| (entry.key, entry.position)),
             Held::Files(_, entries) => entries.get(*pick).map(|entry| (entry.key, entry.position)),
@@ -195,10 +196,14 @@ impl Sample<'_> {
         let mut picks: Vec<usize> = (0..self.held.len()).collect();
         if let Some(draws) = &self.draws {
             picks.sort_unstable_by_key(keys);
-            picks = draws.iter().filter_map(|draw| picks.get(*draw).copied()).collect();
-            if order == Order::Input {
-                picks.sort_unstable();
+            let drawn = draws.iter().filter_map(move |draw| picks.get(draw).copied());
+            if order == Order::Shuffled {
+                return Box::new(drawn);
             }
+            // The draws are counted and not kept: there may be more of them than memory holds.
+            let mut times = vec![0usize; self.held.len()];
+            drawn.for_each(|pick| times[pick] += 1);
+            return Box::new(times.into_iter().enumerate().flat_map(|(pick, times)| std::iter::repeat_n(pick, times)));
         } else if order == Order::Shuffled {
             picks.sort_unstable_by_key(keys);
             // Keys that depend on a weight or a group say something about their lines: such an order is no shuffle.
@@ -210,7 +215,7 @@ impl Sample<'_> {
                 }
             }
         }
-        picks
+        Box::new(picks.into_iter())
     }
 }
 

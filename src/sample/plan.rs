@@ -16,9 +16,10 @@ use super::outcome::{Held, Sample, Way};
 use super::population::Population;
 use super::probe::{BYTES_FOR_A_PROBE, Probing, probe};
 use super::rate::{Rate, RateWriter};
-use super::replace::with_replacement;
+use super::replace::Draws;
+use super::reservoir::Entry;
 use super::rng::Seed;
-use super::scan::{Scan, Scanned, find, scan};
+use super::scan::{Scan, Scanned, Span, find, scan};
 use super::stream::{Streamed, scan_stream};
 
 /// The size of a chunk, and part of what a seed means: another size is another sample.
@@ -147,9 +148,14 @@ impl Plan {
         if self.seed.is_none() && !self.scan {
             let budget = population.len() / BYTES_FOR_A_PROBE;
             let probing = Probing { count: self.count, seed, replace: self.replace, budget };
-            if let Some(drawn) = probe(population, probing)? {
+            let outcome = |drawn| {
                 let held = Held::Files(population, drawn);
-                return Ok(self.outcome(seed, Way::RandomAccess, population.header(), held, None, population.len()));
+                self.outcome(seed, Way::RandomAccess, population.header(), held, None, population.len())
+            };
+            let look =
+                &mut |so_far: &dyn Fn() -> Vec<Entry<Span>>, bytes| look(&|| outcome(so_far()).into_memory(), bytes);
+            if let Some(drawn) = probe(population, probing, look)? {
+                return Ok(outcome(drawn));
             }
         }
         let scanning = self.scanning(seed);
@@ -174,7 +180,7 @@ impl Plan {
             let held = Held::Memory(streamed.kept.into_entries());
             self.outcome(seed, Way::Stream, &streamed.header, held, Some(streamed.lines), streamed.bytes)
         };
-        let mut look = |so_far: &dyn Fn() -> Streamed, bytes| look(&|| Ok(outcome(so_far())), bytes);
+        let mut look = |so_far: &dyn Fn() -> Result<Streamed, Error>, bytes| look(&|| so_far().map(outcome), bytes);
         Ok(outcome(scan_stream(joined, self.scanning(seed), &mut look)?))
     }
 
@@ -207,7 +213,7 @@ impl Plan {
         bytes: u64,
     ) -> Sample<'a> {
         let draws = match lines {
-            Some(lines) if self.replace => Some(with_replacement(held.len(), lines, self.count, seed)),
+            Some(lines) if self.replace => Some(Draws { different: held.len(), lines, count: self.count, seed }),
             _ => None,
         };
         let fields = Fields { by: None, weight: None, separator: self.fields.separator };

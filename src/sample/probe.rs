@@ -19,7 +19,7 @@ use super::key::Key;
 use super::population::Population;
 use super::reservoir::Entry;
 use super::rng::{Random, Seed, Use};
-use super::scan::Span;
+use super::scan::{Look, Span};
 
 /// One probe takes about as long as scanning so many bytes.
 pub const BYTES_FOR_A_PROBE: u64 = 8192;
@@ -40,31 +40,50 @@ pub struct Probing {
     pub budget: u64,
 }
 
+/// After so many probes `look` is called: on a slow disk they take seconds.
+const PROBES_A_LOOK: u64 = 256;
+
 /// The lines drawn, keyed in the order of drawing and sorted as the input is; `None` when the budget did not
-/// suffice.
+/// suffice. Now and then `look` is called with a way to the lines drawn so far, which are a sample of as many lines,
+/// and 0 bytes read; when it breaks off, they are the result.
 ///
 /// # Errors
-/// A file cannot be read or has become shorter.
-pub fn probe(population: &Population, probing: Probing) -> Result<Option<Vec<Entry<Span>>>, Error> {
+/// A file cannot be read or has become shorter; `look` failed.
+pub fn probe(
+    population: &Population,
+    probing: Probing,
+    look: &mut Look<'_, Vec<Entry<Span>>>,
+) -> Result<Option<Vec<Entry<Span>>>, Error> {
     // A hit takes two probes at least, for no line is shorter than its terminator and few are that short.
     if population.is_empty() || probing.count.saturating_mul(2) > probing.budget {
         return Ok(None);
     }
     population.advise_random(true);
-    let drawn = draw(population, probing);
+    let drawn = draw(population, probing, look);
     population.advise_random(false);
-    let Some(mut drawn) = drawn? else { return Ok(None) };
+    let Some(drawn) = drawn? else { return Ok(None) };
     population.check_lengths()?;
-    drawn.sort_unstable_by_key(|entry| (entry.position, entry.key));
-    Ok(Some(drawn))
+    Ok(Some(in_input_order(drawn)))
 }
 
-fn draw(population: &Population, probing: Probing) -> Result<Option<Vec<Entry<Span>>>, Error> {
+fn in_input_order(mut drawn: Vec<Entry<Span>>) -> Vec<Entry<Span>> {
+    drawn.sort_unstable_by_key(|entry| (entry.position, entry.key));
+    drawn
+}
+
+fn draw(
+    population: &Population,
+    probing: Probing,
+    look: &mut Look<'_, Vec<Entry<Span>>>,
+) -> Result<Option<Vec<Entry<Span>>>, Error> {
     let mut random = Random::new(probing.seed, Use::Probe, 0);
     let mut window = [0; WINDOW_BYTES];
     let mut chosen = HashSet::new();
     let mut drawn = Vec::new();
-    for _ in 0..probing.budget {
+    for probe in 0..probing.budget {
+        if probe % PROBES_A_LOOK == PROBES_A_LOOK - 1 && look(&|| in_input_order(drawn.clone()), 0)?.is_break() {
+            return Ok(Some(drawn));
+        }
         if drawn.len() as u64 == probing.count {
             return Ok(Some(drawn));
         }

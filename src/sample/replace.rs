@@ -5,21 +5,41 @@
 //! be made from the keys' order of a sample without replacement, which is a uniform sequence of different
 //! lines: repeat an earlier one with chance d / n, else take the next.
 //!
-//! Cost: N numbers after the pass; the sample without replacement that it starts from merges and has threads as ever.
-//! It gives up nothing.
+//! Cost: N numbers after the pass, made one by one and not kept, so N may be larger than memory; the sample without
+//! replacement that it starts from merges and has threads as ever. It gives up nothing.
 
 use super::rng::{Random, Seed, Use};
 
-/// `count` draws out of `lines` lines: for each, which of the different lines, in the order of their keys. Of
-/// those there must be `count`, or all.
-pub fn with_replacement(different: usize, lines: u64, count: u64, seed: Seed) -> Vec<usize> {
-    if different == 0 {
-        return Vec::new();
+/// N draws with replacement, which can be made again and again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Draws {
+    /// How many different lines there are to draw from, in the order of their keys: N, or all.
+    pub different: usize,
+    /// Out of how many lines.
+    pub lines: u64,
+    /// N.
+    pub count: u64,
+    /// What the draws are derived from.
+    pub seed: Seed,
+}
+
+impl Draws {
+    /// How many draws there are: N, or none when there is no line.
+    pub fn len(&self) -> u64 {
+        if self.different == 0 { 0 } else { self.count }
     }
-    let mut random = Random::new(seed, Use::Replace, 0);
-    let mut drawn = 0;
-    (0..count)
-        .map(|_| {
+
+    /// Whether there is no draw.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// For each draw, which of the different lines.
+    pub fn iter(&self) -> impl Iterator<Item = usize> + use<> {
+        let Draws { different, lines, seed, .. } = *self;
+        let mut random = Random::new(seed, Use::Replace, 0);
+        let mut drawn = 0;
+        (0..self.len()).map(move |_| {
             let any = random.below(lines.max(1));
             if any < drawn as u64 {
                 return any as usize;
@@ -28,5 +48,5 @@ pub fn with_replacement(different: usize, lines: u64, count: u64, seed: Seed) ->
             drawn = (drawn + 1).min(different);
             drawn - 1
         })
-        .collect()
+    }
 }

@@ -12,7 +12,7 @@
 use super::key::Key;
 
 /// How many entries more than N may wait before they are cut back, at least.
-const SLACK_MIN: usize = 16;
+const SLACK_MIN: usize = 1;
 
 /// Something that may be in the sample.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,7 +77,7 @@ impl<T> Reservoir<T> {
         self.entries
     }
 
-    /// How many entries are held now, at most 1.25 times the size.
+    /// How many entries are held now, at most 1.25 times the size and one.
     pub fn held(&self) -> usize {
         self.entries.len()
     }

@@ -85,8 +85,8 @@ pub fn write<'a>(sample: Sample<'a>, out: &mut dyn Write) -> Result<Sample<'a>, 
     put(format!("{json}\n").as_bytes())?;
     put(&sample.header)?;
     for Entry { key, item, .. } in entries {
-        put(format!("{:016x} {}\n", key.to_bits(), item.len()).as_bytes())?;
-        put(item)?;
+        put(format!("{:016x} {}\n", key.to_bits(), item.byte_count()).as_bytes())?;
+        put(&item.bytes()?)?;
     }
     let seal = format!("blake3 {}\n", hasher.finalize().to_hex());
     out.write_all(seal.as_bytes()).and_then(|()| out.flush()).map_err(Error::Write)?;
@@ -202,24 +202,24 @@ pub fn merge(parts: Vec<(String, Sample<'static>)>, count: Option<u64>) -> Resul
     }
     merged.seeds = seeds.into_iter().collect();
     merged.way = Way::Merge;
-    merged.held = Held::Memory(choose(entries, &merged.fields, merged.count));
+    merged.held = Held::Memory(choose(entries, &merged.fields, merged.count)?);
     Ok(merged)
 }
 
 /// The smallest keys of all parts; of each group, if there are groups.
-fn choose(entries: Vec<Entry<KeptLine>>, fields: &Fields<usize>, count: u64) -> Vec<Entry<KeptLine>> {
+fn choose(entries: Vec<Entry<KeptLine>>, fields: &Fields<usize>, count: u64) -> Result<Vec<Entry<KeptLine>>, Error> {
     let numbered = entries.into_iter().zip(0u64..);
     if let Some(by) = fields.by {
         let mut groups = Groups::new(count);
         for (Entry { key, item, .. }, position) in numbered {
-            let value = field_of(&item, by, fields.separator).unwrap_or_default().to_vec();
+            let value = field_of(&item.bytes()?, by, fields.separator).unwrap_or_default().to_vec();
             groups.with(&value, |kept| kept.offer(key, position, item));
         }
-        return groups.into_entries();
+        return Ok(groups.into_entries());
     }
     let mut reservoir = Reservoir::new(count);
     numbered.for_each(|(entry, position)| reservoir.offer(entry.key, position, entry.item));
-    reservoir.into_entries()
+    Ok(reservoir.into_entries())
 }
 
 impl Sample<'_> {

@@ -5,13 +5,13 @@
 //! at once and those lines are copied out; all others are counted only. The piece of a line at the end of a chunk
 //! is carried to the front of the next.
 //!
-//! Cost: one pass, one thread, a chunk and the longest line in memory beside the sample's lines. It gives up lines
-//! over [`LineFormat::stream_line_max_bytes`](super::LineFormat), which are an error.
+//! Cost: one pass, one thread, a chunk and the longest line in memory beside the sample's lines (those over
+//! [`SPILL_BYTES`](super::SPILL_BYTES) are in a temporary file). It gives up lines over [`LineFormat::stream_line_max_bytes`](super::LineFormat), which are an error.
 
 use super::count::count_byte;
 use super::error::Error;
 use super::joined::{Got, Joined};
-use super::kept::KeptLine;
+use super::kept::{KeptLine, Spill};
 use super::key::{ChunkKeys, Key};
 use super::reservoir::Reservoir;
 use super::scan::{Look, Scan};
@@ -23,6 +23,8 @@ pub struct Streamed {
     pub header: Vec<u8>,
     /// The chosen lines, with their terminators.
     pub kept: Reservoir<KeptLine>,
+    /// Where very long lines of it are.
+    pub spill: Spill,
     /// How many lines were counted.
     pub lines: u64,
     /// How many bytes they had.
@@ -41,20 +43,25 @@ struct Chunk {
 ///
 /// # Errors
 /// An input cannot be read, a line is too long, or `look` failed.
-pub fn scan_stream(joined: &mut Joined, scan: Scan, look: &mut Look<'_, Streamed>) -> Result<Streamed, Error> {
+pub fn scan_stream(
+    joined: &mut Joined,
+    scan: Scan,
+    look: &mut Look<'_, Result<Streamed, Error>>,
+) -> Result<Streamed, Error> {
     let chunk_bytes = scan.chunk_bytes.clamp(1, 1 << 30);
     let scan = Scan { chunk_bytes, ..scan };
     let mut chunk = Chunk { buffer: vec![0; chunk_bytes], carried: 0, filled: 0, number: 0 };
     let mut keys = ChunkKeys::default();
     let delimiter = joined.format().delimiter;
-    let mut seen = Streamed { header: Vec::new(), kept: Reservoir::new(scan.count), lines: 0, bytes: 0 };
+    let mut seen =
+        Streamed { header: Vec::new(), kept: Reservoir::new(scan.count), spill: Spill::default(), lines: 0, bytes: 0 };
     loop {
         let room = chunk.carried + chunk.filled..chunk.carried + chunk_bytes;
         let got = joined.read(&mut chunk.buffer[room])?;
         if let Got::Bytes(count) = got {
             chunk.filled += count;
             if chunk.filled == chunk_bytes {
-                seen.take(&chunk, scan, &mut keys, delimiter);
+                seen.take(&chunk, scan, &mut keys, delimiter)?;
                 chunk.carry(delimiter, chunk_bytes, joined, &seen)?;
             }
         }
@@ -63,21 +70,21 @@ pub fn scan_stream(joined: &mut Joined, scan: Scan, look: &mut Look<'_, Streamed
         }
         let so_far = || {
             let mut so_far = Streamed { header: joined.header().to_vec(), ..seen.clone() };
-            so_far.take(&chunk, scan, &mut ChunkKeys::default(), delimiter);
-            so_far
+            so_far.take(&chunk, scan, &mut ChunkKeys::default(), delimiter)?;
+            Ok(so_far)
         };
         if look(&so_far, seen.bytes + chunk.filled as u64)?.is_break() {
             break;
         }
     }
-    seen.take(&chunk, scan, &mut keys, delimiter);
+    seen.take(&chunk, scan, &mut keys, delimiter)?;
     seen.header.extend_from_slice(joined.header());
     Ok(seen)
 }
 
 impl Streamed {
     /// Counts the chunk's whole lines and keeps those with small keys.
-    fn take(&mut self, chunk: &Chunk, scan: Scan, keys: &mut ChunkKeys, delimiter: u8) {
+    fn take(&mut self, chunk: &Chunk, scan: Scan, keys: &mut ChunkKeys, delimiter: u8) -> Result<(), Error> {
         let (carried, end) = (chunk.carried, chunk.carried + chunk.filled);
         let own = &chunk.buffer[carried..end];
         let line_count = count_byte(delimiter, own) as u32;
@@ -92,7 +99,8 @@ impl Streamed {
                 let from = std::mem::replace(&mut line_start, carried + at + 1);
                 if line == wanted {
                     if self.kept.wants(key) {
-                        self.kept.offer(key, first_position + u64::from(line), chunk.buffer[from..line_start].into());
+                        let kept = self.spill.keep(&chunk.buffer[from..line_start])?;
+                        self.kept.offer(key, first_position + u64::from(line), kept);
                     }
                     break;
                 }
@@ -100,6 +108,7 @@ impl Streamed {
         }
         self.lines += u64::from(line_count);
         self.bytes += chunk.filled as u64;
+        Ok(())
     }
 }
 

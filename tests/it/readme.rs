@@ -1,6 +1,7 @@
 //! The README is a promise: every command that it shows is run here, in the order in which it shows them.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
@@ -24,11 +25,12 @@ fn every_command_of_the_readme_works() {
     fs::create_dir_all(site.path("local/content")).unwrap();
     fs::create_dir_all(site.path("fleet")).unwrap();
     assert!(Command::new("gzip").arg("-k").arg(site.path("votes.tsv")).status().unwrap().success());
+    let stand_ins = logs_of_two_hosts(&site);
     let blocks = readme.split("```sh\n").skip(1).map(|rest| rest.split("```").next().unwrap());
     let commands: Vec<&str> = blocks.flat_map(str::lines).filter(|line| !line.is_empty()).collect();
     assert!(commands.len() > 10, "the README's commands were not found");
     let folder = Path::new(env!("CARGO_BIN_EXE_weir")).parent().unwrap();
-    let path = std::env::join_paths([folder, Path::new("/usr/bin"), Path::new("/bin")]).unwrap();
+    let path = std::env::join_paths([stand_ins.as_path(), folder, Path::new("/usr/bin"), Path::new("/bin")]).unwrap();
     for command in commands {
         if WHOLE_CLONE.contains(&command) {
             assert!(root.join(command.rsplit(' ').next().unwrap()).is_file(), "{command}");
@@ -42,7 +44,41 @@ fn every_command_of_the_readme_works() {
         shell.envs(settings.get_envs().filter_map(|(name, value)| Some((name, value?)))).env("PATH", &path);
         let output = shell.output().unwrap();
         assert!(allowed.contains(&output.status.code().unwrap()), "{command}: {}", stderr(&output));
+        let lines = String::from_utf8(output.stdout.clone()).unwrap();
+        let lines: Vec<&str> = lines.lines().collect();
+        if command.contains("--merge") {
+            assert!(lines.len() == 100 && stderr(&output).contains("lines seen: 2010"), "{}", stderr(&output));
+        } else if command.contains("--by") {
+            let of = |host: &str| lines.iter().filter(|line| line.starts_with(host) && line.contains(" 500 ")).count();
+            assert_eq!((lines.len(), of("web1 "), of("web2 ")), (5, 3, 2));
+        } else if command.starts_with("tail") {
+            assert!(lines.len() <= 10 && lines.iter().all(|line| *line == "late"), "{lines:?}");
+        }
     }
+}
+
+/// A log, two hosts with archives, and two programs that stand in: an `ssh` whose hosts are folders here, and a
+/// `tail` that is the real one on a log that grows, and ends after three seconds.
+fn logs_of_two_hosts(site: &Site) -> std::path::PathBuf {
+    let line = |host: &str, i: usize, status| format!("{host} GET /{i} {status} -\n");
+    let mut log: String = (0..900).map(|i| line("web1", i, if i % 3 == 0 { 500 } else { 200 })).collect();
+    log.extend((0..2).map(|i| line("web2", i, 500)));
+    fs::write(site.path("access.log"), log).unwrap();
+    for (host, count) in [("web1", 2000), ("web2", 10)] {
+        fs::create_dir_all(site.path(host)).unwrap();
+        let archive = site.path(host).join("access.log.1");
+        fs::write(&archive, (0..count).map(|i| line(host, i, 200)).collect::<String>()).unwrap();
+        assert!(Command::new("gzip").arg(archive).status().unwrap().success());
+    }
+    let stand_ins = site.path("stand-ins");
+    fs::create_dir_all(&stand_ins).unwrap();
+    let tail = "(for i in $(seq 25); do sleep 0.1; echo late >> access.log; done) &\ntimeout 3 /usr/bin/tail \"$@\"";
+    for (name, script) in [("ssh", "cd \"$1\" && shift && exec sh -c \"$*\""), ("tail", tail)] {
+        let path = stand_ins.join(name);
+        fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    stand_ins
 }
 
 #[test]
