@@ -129,18 +129,22 @@ fn merged_samples_are_uniform_over_the_joined_input() {
         let [first, second] = cuts.map(|lines: usize| lines.checked_sub(1).map_or(0, |line| ends[line]));
         let parts = [&log[..first], &log[first..second], &log[second..]];
         assert_all_35_subsets_alike(&format!("merged at {cuts:?}"), |seed| {
-            let save = |(bytes, part): (&&[u8], u64)| {
-                let plan = small_plan(3, seed * 3 + part, 1 << 17);
-                let mut file = Vec::new();
-                let sample = plan.sample_reader("part", std::io::Cursor::new(bytes.to_vec())).unwrap();
-                saved::write(sample, &mut file).unwrap();
-                (part.to_string(), saved::read("part", &file).unwrap())
-            };
-            let merged = saved::merge(parts.iter().zip(0..).map(save).collect(), None).unwrap();
+            let merged = merged(&parts, |part| small_plan(3, seed * 3 + part, 1 << 17));
             assert_eq!(merged.lines_seen(), Some(7));
             drawn(&merged, Order::Input)
         });
     }
+}
+
+/// Each part sampled by a plan of its own, saved, and merged.
+fn merged(parts: &[&[u8]], plan: impl Fn(u64) -> Plan) -> Sample<'static> {
+    let save = |(bytes, part): (&&[u8], u64)| {
+        let mut file = Vec::new();
+        let sample = plan(part).sample_reader("part", std::io::Cursor::new(bytes.to_vec())).unwrap();
+        saved::write(sample, &mut file).unwrap();
+        (part.to_string(), saved::read("part", &file).unwrap())
+    };
+    saved::merge(parts.iter().zip(0..).map(save).collect(), None).unwrap()
 }
 
 #[test]
@@ -149,14 +153,20 @@ fn each_group_is_sampled_uniformly_and_on_its_own() {
     let lines = (0..7).map(|i| format!("{i}\tA\n{}\tB\n", 6 - i)).collect::<String>();
     let fields = Fields { by: Some(Field::Number(2)), weight: None, separator: b'\t' };
     let mut other = Vec::new();
-    for group in [b"A\n", b"B\n"] {
+    let plan = |seed| Plan { fields: fields.clone(), ..small_plan(3, seed, 1 << 17) };
+    let (first, second) = lines.as_bytes().split_at(lines.len() / 7 * 3);
+    for (group, merge) in [(b"A\n", false), (b"B\n", false), (b"A\n", true), (b"B\n", true)] {
         assert_all_35_subsets_alike("by", |seed| {
-            let plan = Plan { fields: fields.clone(), ..small_plan(3, seed, 1 << 17) };
-            let sample = plan.sample_reader("log", std::io::Cursor::new(lines.clone())).unwrap();
+            let sample = match merge {
+                false => plan(seed).sample_reader("log", std::io::Cursor::new(lines.clone())).unwrap(),
+                true => merged(&[first, second], |part| plan(seed * 2 + part)),
+            };
             let mut chosen = sample.to_lines(Order::Input).unwrap();
             assert_eq!(chosen.len(), 6);
             chosen.retain(|line| line.ends_with(group));
-            other.push(numbers_of(&chosen));
+            if !merge {
+                other.push(numbers_of(&chosen));
+            }
             numbers_of(&chosen)
         });
     }
@@ -224,13 +234,18 @@ fn random_access_finds_lines_in_every_order_alike() {
 fn with_replacement_every_sequence_is_alike() {
     let dir = tempfile::tempdir().unwrap();
     let log = unequal_lines(3, &LENGTHS);
-    let population = population(&[file(dir.path(), "log", &log)], LineFormat::default());
-    for way in ["stream", "random access"] {
+    let path = file(dir.path(), "log", &log);
+    let population = population(std::slice::from_ref(&path), LineFormat::default());
+    for way in ["stream", "file", "random access"] {
         let mut counts = vec![0; 81];
         for seed in 0..16_000 {
             let draws = if way == "stream" {
                 let plan = Plan { replace: true, ..small_plan(4, seed, 5) };
                 drawn(&plan.sample_reader("log", std::io::Cursor::new(log.clone())).unwrap(), Order::Shuffled)
+            } else if way == "file" {
+                let plan = Plan { replace: true, threads: 2, ..small_plan(4, seed, 5) };
+                let mut opened = plan.open(inputs(std::slice::from_ref(&path))).unwrap();
+                drawn(&plan.sample(&mut opened, &mut |_, _| Ok(ControlFlow::Continue(()))).unwrap(), Order::Shuffled)
             } else {
                 let probing = Probing { count: 4, seed: Seed(seed), replace: true, budget: 1_000_000 };
                 let mut found =
@@ -270,17 +285,22 @@ fn weights_give_the_law_of_successive_draws() {
     };
     let lines: String = weights.iter().enumerate().map(|(i, weight)| format!("{i},{weight}\n")).collect();
     let fields = Fields { by: None, weight: Some(Field::Number(2)), separator: b',' };
-    let counts = count_subsets(7, 3, 40_000, |seed| {
-        let plan = Plan { fields: fields.clone(), ..small_plan(3, seed, 1 << 17) };
-        drawn(&plan.sample_reader("log", std::io::Cursor::new(lines.clone())).unwrap(), Order::Input)
-    });
+    let plan = |seed| Plan { fields: fields.clone(), ..small_plan(3, seed, 1 << 17) };
+    let whole = |seed| plan(seed).sample_reader("log", std::io::Cursor::new(lines.clone())).unwrap();
+    let (first, second) = lines.as_bytes().split_at(lines.find("3,").unwrap());
+    let joined = |seed| merged(&[first, second], |part| plan(seed * 2 + part));
     let expected: Vec<f64> = subsets(7, 3).iter().map(|set| law(set)).collect();
-    let possible: Vec<usize> = (0..counts.len()).filter(|cell| expected[*cell] > 0.0).collect();
-    assert!((0..counts.len()).all(|cell| expected[cell] > 0.0 || counts[cell] == 0), "weight 0 was chosen");
-    let at = |cell: &usize| (counts[*cell], expected[*cell]);
-    let (counts, expected): (Vec<u64>, Vec<f64>) = possible.iter().map(at).unzip();
-    let chance = fit(&counts, &expected);
-    assert!(chance > UNLIKELY, "{chance:e}");
+    for counts in [
+        count_subsets(7, 3, 40_000, |seed| drawn(&whole(seed), Order::Input)),
+        count_subsets(7, 3, 40_000, |seed| drawn(&joined(seed), Order::Input)),
+    ] {
+        let possible: Vec<usize> = (0..counts.len()).filter(|cell| expected[*cell] > 0.0).collect();
+        assert!((0..counts.len()).all(|cell| expected[cell] > 0.0 || counts[cell] == 0), "weight 0 was chosen");
+        let at = |cell: &usize| (counts[*cell], expected[*cell]);
+        let (counts, expected): (Vec<u64>, Vec<f64>) = possible.iter().map(at).unzip();
+        let chance = fit(&counts, &expected);
+        assert!(chance > UNLIKELY, "{chance:e}");
+    }
 }
 
 #[test]
