@@ -20,6 +20,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 
+use crate::failpoint::{self, Step};
+
 use super::ballot::IdentityKey;
 use super::servers::Ranking;
 use super::site::Site;
@@ -179,11 +181,14 @@ fn run(mut booth: Booth, receiver: &Receiver<Gathered>, waiting: &AtomicUsize, b
         let gathered = std::iter::once(first).chain(receiver.try_iter()).take(batch_max);
         let (votes, replies): (Vec<_>, Vec<_>) = gathered.map(|one| (one.vote, one.reply)).unzip();
         waiting.fetch_sub(votes.len(), Ordering::Relaxed);
+        failpoint::pass(Step::Gathered);
         let Deposit { outcomes, failures, .. } = booth.cast(votes);
+        failpoint::pass(Step::Cast);
         tell(&failures, &mut told);
         let failures: Arc<[String]> = failures.into();
         for (reply, outcome) in replies.into_iter().zip(outcomes) {
             reply(Answer { outcome, failures: failures.clone() });
+            failpoint::pass(Step::Answered);
         }
     }
 }

@@ -6,6 +6,8 @@
 
 use std::time::{Duration, Instant};
 
+use crate::failpoint::{self, Step};
+
 use super::connection::{Connection, Lifetime, add, increment};
 use super::error::Error;
 use super::lock::ensure_queue;
@@ -38,6 +40,7 @@ pub fn enqueue(
         let taken = Instant::now();
         let last = take_tickets(connection, keys, further + 1)?;
         between(last);
+        failpoint::pass(Step::TicketsTaken);
         if taken.elapsed() > TICKET_LIFE {
             continue;
         }
@@ -53,6 +56,7 @@ pub fn enqueue(
                 closed.push(*entry);
             }
         }
+        failpoint::pass(Step::SlotsFilled);
         open = closed;
     }
     if open.is_empty() { Ok(()) } else { Err(starved(connection)) }

@@ -53,6 +53,12 @@ impl Memcached {
         wait_until("memcached answers", || TcpStream::connect(self.address()).is_ok());
     }
 
+    /// Whether it was started and not killed since.
+    #[allow(dead_code, reason = "tests/faults asks")]
+    pub(crate) fn is_running(&self) -> bool {
+        self.child.is_some()
+    }
+
     /// Stops it without closing anything: it accepts and never answers.
     pub(crate) fn black_hole(&self) {
         signal(self.child.as_ref().unwrap(), Signal::STOP);
