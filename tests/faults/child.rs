@@ -72,22 +72,31 @@ fn program_that_writes_through_the_batcher() {
 
 /// The program, to write so many votes of voters named `NAMES-NUMBER`, logging to `log`.
 pub(crate) fn batcher(site: &Site, votes: usize, names: &str, log: &Path) -> Command {
+    batcher_with(&site.command(&[]), votes, names, log, 10_000)
+}
+
+/// The same with the settings of a command and a time-out of its own, in milliseconds.
+pub(crate) fn batcher_with(site: &Command, votes: usize, names: &str, log: &Path, timeout_ms: u64) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", "child::program_that_writes_through_the_batcher", "--nocapture"]).env_clear();
-    for (name, value) in site.command(&[]).get_envs().filter_map(|(name, value)| Some((name, value?))) {
+    for (name, value) in site.get_envs().filter_map(|(name, value)| Some((name, value?))) {
         command.env(name, value);
     }
     command.stdin(std::process::Stdio::null());
-    command.env("FAULTS_LOG", log).env("FAULTS_VOTES", votes.to_string()).env("FAULTS_NAMES", names);
+    command
+        .env("FAULTS_TIMEOUT_MS", timeout_ms.to_string())
+        .env("FAULTS_LOG", log)
+        .env("FAULTS_VOTES", votes.to_string())
+        .env("FAULTS_NAMES", names);
     command
 }
 
-/// Takes over what the program has logged. A last line that was cut short is one that nobody wrote whole.
-pub(crate) fn read_log(log: &Path, ledger: &mut Ledger) {
+/// Takes over what the program has logged, which began when so many servers had been lost. A last line that was cut short is one that nobody wrote whole.
+pub(crate) fn read_log(log: &Path, losses_before: usize, ledger: &mut Ledger) {
     let text = std::fs::read_to_string(log).unwrap_or_default();
     for line in text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n')) {
         match line.split(' ').collect::<Vec<_>>()[..] {
-            ["tried", voter] => ledger.tried(voter),
+            ["tried", voter] => ledger.tried_after(voter, losses_before),
             ["took", voter, copies] => ledger.acknowledged(voter, copies.parse().unwrap()),
             _ => panic!("{}: {line}", log.display()),
         }

@@ -24,8 +24,8 @@ pub(crate) struct Entry {
     /// On how many servers it was when it was acknowledged; `None`: it was not. What is in the database or in the spool
     /// cannot be lost with a memcached, and has as many as there can be.
     pub(crate) copies: Option<usize>,
-    /// In how many memcached servers it was, unflushed, when they were killed.
-    pub(crate) lost_with: usize,
+    /// How many servers had been lost when it was last tried.
+    losses_before: usize,
 }
 
 const RESULTS: &[&str] = &["poll", "results", "now", "--format", "json"];
@@ -45,6 +45,10 @@ pub(crate) const DURABLE: usize = usize::MAX;
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
     pub(crate) votes: BTreeMap<String, Entry>,
+    /// What each memcached that was killed held.
+    pub(crate) losses: Vec<BTreeSet<String>>,
+    /// Votes of nobody's name without an answer: they may be counted, under identities that nobody knows.
+    pub(crate) nameless_unanswered: u64,
 }
 
 /// What a check found to be true.
@@ -60,7 +64,13 @@ pub(crate) struct Sums {
 impl Ledger {
     /// A vote is about to be cast.
     pub(crate) fn tried(&mut self, voter: &str) {
-        self.votes.entry(identity(voter)).or_default().voter = voter.to_string();
+        self.tried_after(voter, self.losses.len());
+    }
+
+    /// It was about to be cast when so many servers had been lost.
+    pub(crate) fn tried_after(&mut self, voter: &str, losses_before: usize) {
+        let entry = self.votes.entry(identity(voter)).or_default();
+        (entry.voter, entry.losses_before) = (voter.to_string(), losses_before);
     }
 
     /// It was acknowledged, with so many copies.
@@ -74,14 +84,9 @@ impl Ledger {
         self.votes.entry(identity.to_string()).or_default().copies = Some(copies);
     }
 
-    /// A memcached is about to be killed that holds entries of these votes.
-    #[allow(dead_code)]
-    pub(crate) fn lost(&mut self, identities: &BTreeSet<String>) {
-        for identity in identities {
-            if let Some(entry) = self.votes.get_mut(identity) {
-                entry.lost_with += 1;
-            }
-        }
+    /// With how many servers a vote was lost since it was last tried.
+    fn lost_with(&self, identity: &str, entry: &Entry) -> usize {
+        self.losses.iter().skip(entry.losses_before).filter(|loss| loss.contains(identity)).count()
     }
 
     /// Acknowledged is counted, counted was tried, each once, and every tally is that of a recount, in the database and
@@ -93,12 +98,14 @@ impl Ledger {
         if counted.len() != ids.len() {
             return Err(format!("{} ballots are counted twice", ids.len() - counted.len()));
         }
-        if let Some(unknown) = counted.iter().find(|id| !self.votes.contains_key(**id)) {
-            return Err(format!("ballot {unknown} is counted and was never cast"));
+        let unknown = counted.iter().filter(|id| !self.votes.contains_key(**id)).count() as u64;
+        if unknown > self.nameless_unanswered {
+            let may = self.nameless_unanswered;
+            return Err(format!("{unknown} ballots that nobody knows of are counted, where {may} may be"));
         }
         let missing = self.votes.iter().filter(|(id, entry)| entry.copies.is_some() && !counted.contains(id));
         let (excused, lost): (Vec<_>, Vec<_>) =
-            missing.partition(|(_, entry)| entry.copies.is_some_and(|copies| entry.lost_with >= copies));
+            missing.partition(|(id, entry)| entry.copies.is_some_and(|copies| self.lost_with(id, entry) >= copies));
         if !lost.is_empty() {
             return Err(format!("{} acknowledged votes are lost, as {:?}", lost.len(), lost[0]));
         }
@@ -107,7 +114,7 @@ impl Ledger {
             return Err(format!("tallies are not what a recount gives: {}", stdout(&verified)));
         }
         let served = results(&mut site.command(RESULTS));
-        let stored = results(site.command(RESULTS).env("WEIR_MEMCACHED", NOBODY));
+        let stored = results(site.command(RESULTS).env("WEIR_MEMCACHED", NOBODY).env("WEIR_COPIES", "1"));
         if stored["total"] != json!(ids.len()) || ["total", "choices"].iter().any(|key| served[key] != stored[key]) {
             return Err(format!("{} are counted, the database tells {stored}, memcached {served}", ids.len()));
         }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, waitid};
 
-use crate::support::{LIMIT, signal};
+use crate::support::{LIMIT, signal, wait_until};
 
 /// A child that is killed when dropped.
 pub(crate) struct Running {
@@ -33,9 +33,17 @@ impl Running {
         Running { child: command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap() }
     }
 
+    /// Starts `command`, which has been told where it prints to.
+    pub(crate) fn start_with(command: &mut Command) -> Running {
+        Running { child: command.spawn().unwrap() }
+    }
+
     /// Sends it a signal; one that has ended does not mind.
-    pub(crate) fn signal(&self, which: Signal) {
-        signal(&self.child, which);
+    pub(crate) fn signal(&mut self, which: Signal) {
+        // What has been collected is nobody any more, or somebody else.
+        if !self.has_ended() {
+            signal(&self.child, which);
+        }
     }
 
     /// Whether it has ended.
@@ -43,22 +51,22 @@ impl Running {
         self.child.try_wait().unwrap().is_some()
     }
 
+    /// Whether it has stopped itself.
+    pub(crate) fn has_stopped(&self) -> bool {
+        // Only a stop is asked for: the end of the child stays to be collected. One that has ended can stop no more, which
+        // is an error here.
+        let options = WaitIdOptions::STOPPED | WaitIdOptions::NOHANG;
+        waitid(WaitId::Pid(Pid::from_child(&self.child)), options).is_ok_and(|status| status.is_some())
+    }
+
     /// Waits until it has stopped itself; `false` when it ended instead.
     pub(crate) fn wait_until_stopped(&mut self) -> bool {
-        let pid = Pid::from_child(&self.child);
-        let deadline = Instant::now() + LIMIT;
-        loop {
-            // Only a stop is asked for: the end of the child stays to be collected.
-            let options = WaitIdOptions::STOPPED | WaitIdOptions::NOHANG;
-            if waitid(WaitId::Pid(pid), options).unwrap().is_some() {
-                return true;
-            }
-            if self.has_ended() {
-                return false;
-            }
-            assert!(Instant::now() < deadline, "it neither stopped nor ended");
-            std::thread::sleep(Duration::from_millis(2));
-        }
+        let mut stopped = false;
+        wait_until("a process stops or ends", || {
+            stopped = self.has_stopped();
+            stopped || self.has_ended()
+        });
+        stopped
     }
 
     /// Waits at most `limit` for its end.
@@ -67,6 +75,13 @@ impl Running {
         while !self.has_ended() && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(5));
         }
+    }
+
+    /// Waits until it ends by itself, which it must before long.
+    pub(crate) fn end_within_limit(mut self) -> Ended {
+        self.wait_for(LIMIT);
+        assert!(self.has_ended(), "a process goes on and on");
+        self.end()
     }
 
     /// Waits until it ends by itself.

@@ -183,8 +183,7 @@ impl Stage {
         }
         if matches!(scene, Scene::Batcher) {
             let log = self.site.path("batcher.log");
-            let mut command = child::batcher(&self.site, 200, &format!("batch-{}-{}", self.cast, step.name()), &log);
-            command.env("FAULTS_TIMEOUT_MS", "10000");
+            let command = child::batcher(&self.site, 200, &format!("batch-{}-{}", self.cast, step.name()), &log);
             return (command, None);
         }
         let is_vote = matches!(
@@ -217,7 +216,7 @@ impl Stage {
                 server.restart();
             }
         }
-        child::read_log(&self.site.path("batcher.log"), &mut self.ledger);
+        child::read_log(&self.site.path("batcher.log"), 0, &mut self.ledger);
         let _ = std::fs::remove_file(self.site.path("batcher.log"));
         self.vote_some();
         self.flush();

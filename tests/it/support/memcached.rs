@@ -125,6 +125,27 @@ impl Talk {
         self.line();
     }
 
+    /// Every key that the server holds.
+    #[allow(dead_code, reason = "tests/faults asks")]
+    pub(crate) fn keys(&mut self) -> Vec<String> {
+        loop {
+            self.say("lru_crawler metadump all\r\n");
+            let mut keys = Vec::new();
+            loop {
+                let line = self.line();
+                if line == "END" {
+                    return keys;
+                }
+                // The server is walking its memory for its own purposes.
+                if line.starts_with("BUSY") {
+                    break;
+                }
+                keys.extend(line.split(' ').find_map(|word| word.strip_prefix("key=")).map(str::to_string));
+            }
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+    }
+
     /// `get`: the value, or nothing.
     pub(crate) fn get(&mut self, key: &str) -> Option<String> {
         self.say(&format!("get {key}\r\n"));
