@@ -10,6 +10,7 @@
 //! | `voters` | those who vote meanwhile, and what befalls them |
 //! | `child` | this test binary run again, as a program that writes through the library's batcher |
 //! | `ledger` | what voters tried and what they were told; the check at the end |
+//! | `hung_up` | what they found |
 //! | `run` | many schedules, several lanes of them at once |
 //!
 //! `WEIR_FAULTS_SEED=7 cargo test --test faults schedules` runs the schedule of one seed: the same faults in the same order.
@@ -27,6 +28,7 @@
 #![allow(clippy::print_stderr, reason = "progress, seeds and figures")]
 
 mod child;
+mod hung_up;
 mod ledger;
 mod process;
 mod proxy;

@@ -139,7 +139,9 @@ impl Schedule {
             while scripts && !script_can_bear(fault) {
                 fault = draw_fault(&mut rng, servers, sqlite);
             }
-            Event { pause, fault, lasts: milliseconds(&mut rng, 30, 500) }
+            // It takes some votes until no room is left in what the tables have already.
+            let from = if fault == Fault::DatabaseFull { 400 } else { 30 };
+            Event { pause, fault, lasts: milliseconds(&mut rng, from, 500) }
         };
         Schedule { seed, servers, copies, sqlite, voters, events: (0..count).map(&mut event).collect() }
     }
