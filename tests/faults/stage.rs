@@ -289,14 +289,16 @@ impl<'a> Stage<'a> {
         }
         let mut root = self.lane.mariadb.connect(None);
         root.query_drop("CREATE DATABASE filler").unwrap();
+        root.query_drop("USE filler").unwrap();
         // Small rows: a server that cannot undo a large one for lack of space ends itself.
         let mut full = 0;
-        for table in 0..200 {
-            let created = root.query_drop(format!("CREATE TABLE filler.t{table} (text CHAR(200))"));
-            let insert = format!("INSERT INTO filler.t{table} SELECT 'x' FROM seq_1_to_300");
+        for table in 0..50 {
+            let created = root.query_drop(format!("CREATE TABLE t{table} (text CHAR(200))"));
+            let insert = format!("INSERT INTO t{table} SELECT 'x' FROM seq_1_to_300");
             while created.is_ok() && root.query_drop(&insert).is_ok() {}
             full += usize::from(created.is_err());
-            if full > 8 {
+            // Pages are given out one by one to small tables, and in runs to large ones: until neither is left.
+            if full > 1 {
                 return true;
             }
         }
