@@ -10,7 +10,7 @@ use memcache::exp::ReturnCode;
 
 use crate::failpoint::{self, Step};
 
-use super::connection::{Connection, Lifetime, add, append, increment};
+use super::connection::{Ahead, Connection, Lifetime, add, append, increment};
 use super::error::Error;
 use super::names::Keys;
 use super::ticket::Ticket;
@@ -52,6 +52,8 @@ impl Lock {
 
     fn wait(connection: &mut Connection, keys: &Keys) -> Result<Lock, Error> {
         let key = keys.lock();
+        // Between its steps is where nobody may be who has not got the lock.
+        connection.ahead = Ahead::default();
         let deadline = Instant::now() + PATIENCE;
         loop {
             let response = connection.exchange(&[increment(&key, 1)], &key)?;

@@ -93,6 +93,7 @@ fn a_voter_falls_back_from_server_to_server_to_database_to_spool() {
 #[test]
 fn two_copies() {
     holds(Config { servers: 2, copies: 2, restarts: 1, deaths: 1, voters: 1, ..CALM });
+    holds(Config { servers: 2, copies: 2, restarts: 1, deaths: 1, voters: 1, attempts: 1, flushes: 2, ..CALM });
     holds(Config { servers: 2, copies: 2, cuts: 1, voters: 1, attempts: 1, flushes: 2, ..CALM });
 }
 
