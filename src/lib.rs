@@ -14,6 +14,8 @@
 //! | [`config`] | settings: flag, environment, file, default, and which of them it was | nothing of weir |
 //! | [`cli`] | one file per command: its arguments and the few lines that call a room | all of the above |
 //!
+//! `slug` and [`failpoint`] are leaves that every room may use.
+//!
 //! Imports run one way: `main -> cli -> {config, web, poll, sync, rules, sample}`, `web -> poll -> {queue, store}`,
 //! `sync -> rules`. clap and anyhow stay in
 //! [`cli`]; only `cli::output` prints; library errors are types that name the server, key, URL or file that
@@ -21,6 +23,7 @@
 
 pub mod cli;
 pub mod config;
+pub mod failpoint;
 pub mod poll;
 pub mod queue;
 pub mod rules;

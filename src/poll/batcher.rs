@@ -21,6 +21,8 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
+use crate::failpoint::{self, Step};
+
 use super::ballot::IdentityKey;
 use super::servers::Ranking;
 use super::site::Site;
@@ -206,6 +208,7 @@ impl Desk {
     /// Casts votes together; an outcome for each, and what failed on the way.
     fn cast(&mut self, votes: Vec<Vote>) -> (Vec<Outcome>, Arc<[String]>) {
         let Deposit { outcomes, failures, .. } = self.booth.cast(votes);
+        failpoint::pass(Step::Cast);
         tell(&failures, &mut self.told);
         (outcomes, failures.into())
     }
@@ -222,9 +225,11 @@ fn run(desk: &Mutex<Desk>, receiver: &Receiver<Gathered>, waiting: &AtomicUsize,
             let gathered = std::iter::once(first).chain(receiver.try_iter()).take(batch_max);
             let (votes, replies): (Vec<_>, Vec<_>) = gathered.map(|one| (one.vote, one.reply)).unzip();
             waiting.fetch_sub(votes.len(), Ordering::Relaxed);
+            failpoint::pass(Step::Gathered);
             let (outcomes, failures) = desk.cast(votes);
             for (reply, outcome) in replies.into_iter().zip(outcomes) {
                 reply(Answer { outcome, failures: failures.clone() });
+                failpoint::pass(Step::Answered);
             }
             next = receiver.try_recv().ok();
         }

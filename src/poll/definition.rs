@@ -8,6 +8,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use crate::failpoint::{self, Step};
 use crate::queue::{self, Leased, Lifetime};
 use crate::slug::Slug;
 
@@ -120,6 +121,9 @@ fn refill(
     failures: &mut Vec<String>,
 ) -> Known {
     tracing::debug!("poll {slug}: no definition in memcached, asking the database");
+    if fill.is_some() {
+        failpoint::pass(Step::DefinitionLeased);
+    }
     let poll = match database.with(|store| store.poll(slug)) {
         Ok(poll) => poll,
         Err(error) => {
@@ -128,6 +132,7 @@ fn refill(
         }
     };
     if let Some((index, cas)) = fill {
+        failpoint::pass(Step::DefinitionRead);
         let filled = servers.attempt(index, |connection, keys| {
             let key = keys.poll(slug);
             // Whoever created, opened or closed the poll since it was read here knows better.

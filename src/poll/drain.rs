@@ -21,6 +21,7 @@
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Duration;
 
+use crate::failpoint;
 use crate::queue::{self, Acquired, Address, Connection, Keys, Lock, Position, Ticket};
 use crate::store::{self, Advance, Folded, Store, TRANSACTION_BYTES_MAX, TRANSACTION_ROWS_MAX, fold_all};
 
@@ -148,6 +149,7 @@ impl Drain<'_> {
             // counter as seen here, which looks like a lost epoch. Read before, it is at worst too old, and the
             // first write is refused.
             self.head = store.queue_head(&queue)?;
+            failpoint::pass(failpoint::Step::HeadRead);
             let head = self.head.map(ticket_of);
             let position = self.position(&mut connection, head)?;
             // It is alive, so it may now take longer over large batches.
@@ -176,6 +178,7 @@ impl Drain<'_> {
         let lock = Lock::acquire(connection, self.keys)?;
         self.took_over_lock |= lock.acquired() == Acquired::TakenOver;
         let position = queue::position(connection, self.keys, head);
+        failpoint::pass(failpoint::Step::Positioned);
         lock.release(connection, self.keys)?;
         position
     }
@@ -202,6 +205,7 @@ impl Drain<'_> {
             queue::sweep(connection, self.keys, &window, |ticket| span.slot(ticket))?;
         }
         if from < head.value() {
+            failpoint::pass(failpoint::Step::Swept);
             queue::set_head(connection, self.keys, head)?;
         }
         Ok(())
@@ -232,6 +236,7 @@ impl Drain<'_> {
                 if self.pulse.is_stopping() {
                     return Ok(None);
                 }
+                failpoint::pass(failpoint::Step::LeftEpochsRead);
                 queue::forget_shadow(connection, self.keys)?;
             }
         }
@@ -316,6 +321,7 @@ impl Drain<'_> {
             return Ok(());
         }
         (self.watch)(Step::Folding);
+        failpoint::pass(failpoint::Step::Folding);
         let advance = Advance { queue, from, to: number_of(last), at_ms: super::now_ms() };
         let count = write_docket(store, docket, Some(advance))?;
         self.head = Some(advance.to);
@@ -325,8 +331,11 @@ impl Drain<'_> {
         for some in tickets.chunks(DELETE_SLOTS) {
             queue::delete(connection, self.keys, some, |ticket| span.slot(ticket))?;
             (self.watch)(Step::Deleting);
+            failpoint::pass(failpoint::Step::Deleting);
         }
+        failpoint::pass(failpoint::Step::Deleted);
         queue::set_head(connection, self.keys, last)?;
+        failpoint::pass(failpoint::Step::HeadNoted);
         (self.watch)(Step::Deleted { done: last.value().saturating_sub(after.value()) });
         Ok(())
     }

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use crate::failpoint;
 use crate::queue::{self, Address, Keys, Lifetime};
 use crate::store::{self, DatabaseUrl, Store};
 
@@ -216,6 +217,7 @@ impl Site {
             report.taken.push(format!("spool {}", self.spool.folder().display()));
             return Ok(());
         };
+        failpoint::pass(failpoint::Step::SpoolLocked);
         // The files first: what they hold was cast by the polls read after, or by earlier ones.
         let files = self.spool.files()?;
         let mut judge = Judge::new(store.polls()?, &self.key);
@@ -231,12 +233,15 @@ impl Site {
                     continue;
                 }
             };
+            failpoint::pass(failpoint::Step::SpoolRead);
             let origin = format!("spool {}", path.display());
             let docket = judge.judge(&origin, &bytes, super::now_ms());
             let count = write_docket(store, docket, None)?;
             tracing::info!("spool {}: {} ballots, {} counted", path.display(), count.ballots, count.counted);
             report.count += count;
+            failpoint::pass(failpoint::Step::SpoolFolded);
             self.spool.remove(&path)?;
+            failpoint::pass(failpoint::Step::SpoolRemoved);
         }
         Ok(())
     }
@@ -254,8 +259,10 @@ impl Site {
             let recent = |poll: &&Poll| poll.ends_at_ms().is_none_or(|end| end > now_ms - ENDED_REFRESH_MS);
             let polls: Vec<Poll> = all.iter().filter(recent).cloned().collect();
             let totals = polls.iter().map(|poll| results::stored(poll, store)).collect::<Result<Vec<_>, _>>()?;
-            let failed = [definition::publish(&polls, &mut servers), results::publish(&totals, &mut servers)];
-            for error in failed.into_iter().flatten().filter(|error| !matches!(error, queue::Error::Resting { .. })) {
+            let mut failed = definition::publish(&polls, &mut servers);
+            failpoint::pass(failpoint::Step::DefinitionsPut);
+            failed.extend(results::publish(&totals, &mut servers));
+            for error in failed.into_iter().filter(|error| !matches!(error, queue::Error::Resting { .. })) {
                 report.failures.push(error.to_string());
             }
             shown = polls;
@@ -271,6 +278,7 @@ impl Site {
                 report.failures.push(error.to_string());
             }
         }
+        failpoint::pass(failpoint::Step::TotalsPut);
         if !self.pulse.is_stopping() {
             self.note_end(&reachable, &mut servers, report);
         }

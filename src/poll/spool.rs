@@ -11,6 +11,8 @@ use std::time::SystemTime;
 
 use rustix::fs::{FlockOperation, flock};
 
+use crate::failpoint::{self, Step};
+
 const EXTENSION: &str = "ballots";
 
 /// A failure of the spool, with the path it happened at.
@@ -59,7 +61,9 @@ impl Spool {
         let path = self.folder.join(format!("{name}.{EXTENSION}"));
         let written = write_synced(&temporary, entry)
             .and_then(|()| fs::rename(&temporary, &path))
-            .and_then(|()| File::open(&self.folder)?.sync_all());
+            .inspect(|()| failpoint::pass(Step::SpoolRenamed))
+            .and_then(|()| File::open(&self.folder)?.sync_all())
+            .inspect(|()| failpoint::pass(Step::SpoolKept));
         written.map_err(|source| {
             // A file that could not be made whole must not be found later by a person or a flush.
             let _ = fs::remove_file(&temporary).or_else(|_| fs::remove_file(&path));
@@ -132,5 +136,8 @@ impl Spool {
 fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = File::options().write(true).create_new(true).open(path)?;
     file.write_all(bytes)?;
-    file.sync_all()
+    failpoint::pass(Step::SpoolWritten);
+    file.sync_all()?;
+    failpoint::pass(Step::SpoolSynced);
+    Ok(())
 }

@@ -18,6 +18,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::failpoint::{self, Step};
 use crate::queue::{self, Claim, Connection, Keys, Lock};
 use crate::slug::Slug;
 use crate::store::{Batch, DatabaseUrl, Row, TRANSACTION_ROWS_MAX};
@@ -210,6 +211,9 @@ impl Booth {
                 by_server.entry(self.choice(&one, rank)).or_default().push(one);
             }
             for (server, mut ballots) in by_server {
+                if ballots.iter().any(|one| one.copies > 0) {
+                    failpoint::pass(Step::Copied);
+                }
                 let locked = self.settings.locked;
                 let attempt =
                     self.servers.attempt(server, |connection, keys| enqueue_on(connection, keys, &mut ballots, locked));
@@ -230,6 +234,7 @@ impl Booth {
 
     fn fall_back(&mut self, mut left: Vec<Pending>, outcomes: &mut [Option<Outcome>], deposit: &mut Deposit) {
         while !left.is_empty() {
+            failpoint::pass(Step::FellBack);
             let rest = left.split_off(left.len().min(TRANSACTION_ROWS_MAX));
             let place = match self.store(&mut left, deposit) {
                 Ok(()) => Some(Place::Stored),
@@ -281,6 +286,7 @@ impl Booth {
         }
         let batch = Batch { rows, ..Batch::default() };
         let folded = self.database.with(|store| store.fold(batch, None))?;
+        failpoint::pass(Step::Stored);
         match pending {
             // In bulk the database tells only how many it had already.
             [one] if one.named && one.refused.is_none() && folded.duplicates == 1 => {
@@ -322,6 +328,7 @@ fn enqueue_on(
         connection.set_deadline(None);
     }
     claim_marks(connection, keys, ballots)?;
+    failpoint::pass(Step::Claimed);
     let mut open: Vec<&mut Pending> = ballots.iter_mut().filter(|one| one.refused.is_none()).collect();
     let mut entries: Vec<String> = Vec::new();
     for one in &open {
@@ -344,7 +351,9 @@ fn enqueue_on(
         lock.release(connection, keys)?;
     }
     let marks: Vec<_> = open.iter().filter_map(|one| mark_of(keys, one)).collect();
-    queue::confirm(connection, &marks)
+    queue::confirm(connection, &marks)?;
+    failpoint::pass(Step::Confirmed);
+    Ok(())
 }
 
 /// A mark is claimed on the first server that can; on a further one it would only find itself.

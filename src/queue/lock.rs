@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use memcache::exp::ReturnCode;
 
+use crate::failpoint::{self, Step};
+
 use super::connection::{Ahead, Connection, Lifetime, add, append, increment};
 use super::error::Error;
 use super::names::Keys;
@@ -43,6 +45,12 @@ impl Lock {
     /// # Errors
     /// [`Error`], naming the key.
     pub fn acquire(connection: &mut Connection, keys: &Keys) -> Result<Lock, Error> {
+        let lock = Lock::wait(connection, keys)?;
+        failpoint::pass(Step::LockTaken);
+        Ok(lock)
+    }
+
+    fn wait(connection: &mut Connection, keys: &Keys) -> Result<Lock, Error> {
         let key = keys.lock();
         // Between its steps is where nobody may be who has not got the lock.
         connection.ahead = Ahead::default();
@@ -68,7 +76,9 @@ impl Lock {
     /// # Errors
     /// [`Error`], naming the key: the lock then stays taken until somebody takes it over.
     pub fn release(self, connection: &mut Connection, keys: &Keys) -> Result<(), Error> {
-        connection.set(&keys.lock(), b"0", Lifetime::Forever)
+        connection.set(&keys.lock(), b"0", Lifetime::Forever)?;
+        failpoint::pass(Step::LockReleased);
+        Ok(())
     }
 }
 
@@ -94,5 +104,6 @@ pub(super) fn ensure_queue(connection: &mut Connection, keys: &Keys) -> Result<(
             return Err(connection.unexpected(key, answer));
         }
     }
+    failpoint::pass(Step::QueueBegun);
     Ok(())
 }

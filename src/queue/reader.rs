@@ -5,6 +5,8 @@
 
 use memcache::exp::{MetaCommand, MetaOp, MetaResponse, ReturnCode};
 
+use crate::failpoint::{self, Step};
+
 use super::connection::{Connection, Lifetime, add, get};
 use super::error::Error;
 use super::lock::{Lock, ensure_queue};
@@ -113,6 +115,7 @@ fn shadow_epoch(connection: &mut Connection, keys: &Keys) -> Result<Ticket, Erro
         connection.add(&key, Ticket::fresh_epoch().to_string().as_bytes(), Lifetime::Forever)?;
         // Another reader may have forgotten it in between, which is as if it had done so just before.
         if let Some((value, _)) = connection.counter(&key)? {
+            failpoint::pass(Step::ShadowStored);
             return Ok(Ticket::from_counter(value));
         }
     }
@@ -147,6 +150,7 @@ pub fn leave_legacy_epoch(
             // the old shadow its entries would pass for those drained before. Without a shadow nothing is lost, for
             // all under it is committed and deleted.
             forget_shadow(connection, keys)?;
+            failpoint::pass(Step::ShadowForgotten);
             let moved = shadow.plus(drained.value()).to_string();
             let moved = connection.compare_and_set(&keys.curr(), moved.as_bytes(), &cas, Lifetime::Forever)?;
             if !moved {
@@ -156,6 +160,7 @@ pub fn leave_legacy_epoch(
         }
         _ => false,
     };
+    failpoint::pass(Step::CounterMoved);
     lock.release(connection, keys)?;
     Ok(moved)
 }
@@ -186,6 +191,7 @@ pub fn fetch(
                 None => return Err(connection.unexpected(name, answer)),
             }
         }
+        failpoint::pass(Step::SlotsRead);
         open = Vec::new();
         let names: Vec<_> = empty.iter().map(|(_, name)| name.as_str()).collect();
         for (closed, (ticket, _)) in close(connection, &names)?.into_iter().zip(&empty) {
@@ -195,6 +201,7 @@ pub fn fetch(
             }
         }
     }
+    failpoint::pass(Step::SlotsClosed);
     entries.sort_by_key(|entry| entry.ticket);
     Ok(entries)
 }

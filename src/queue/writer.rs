@@ -10,6 +10,8 @@
 
 use std::time::{Duration, Instant};
 
+use crate::failpoint::{self, Step};
+
 use super::connection::{Connection, Lifetime, add, increment};
 use super::error::Error;
 use super::lock::ensure_queue;
@@ -54,6 +56,7 @@ pub fn enqueue(
             }
         };
         between(last);
+        failpoint::pass(Step::TicketsTaken);
         if taken.elapsed() > TICKET_LIFE {
             continue;
         }
@@ -77,6 +80,7 @@ pub fn enqueue(
                 closed.push(*entry);
             }
         }
+        failpoint::pass(Step::SlotsFilled);
         open = closed;
         connection.ahead.wrote = Some(Instant::now());
     }

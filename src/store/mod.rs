@@ -17,6 +17,7 @@ mod mysql_letters;
 mod once;
 mod record;
 mod sqlite;
+mod sqlite_batch;
 mod url;
 
 use std::fmt;

@@ -10,7 +10,7 @@ use std::io;
 use std::time::Duration;
 
 use mysql::prelude::Queryable;
-use mysql::{Conn, Opts, OptsBuilder, SslOpts, TxOpts, params};
+use mysql::{Conn, IsolationLevel, Opts, OptsBuilder, SslOpts, TxOpts, params};
 use url::Url;
 
 use crate::slug::Slug;
@@ -148,6 +148,12 @@ fn migrate(connection: &mut Conn) -> Result<(), Cause> {
     Ok(())
 }
 
+/// A transaction whose first read fixes the moment of all its reads. Not `WITH CONSISTENT SNAPSHOT`, which would fix it a
+/// statement earlier: the driver panics when the server hangs up on that.
+fn one_moment() -> TxOpts {
+    TxOpts::default().set_isolation_level(Some(IsolationLevel::RepeatableRead))
+}
+
 impl Store for MysqlStore {
     fn create_poll(&mut self, poll: &Poll) -> Result<(), Error> {
         let created = self.run("creating a poll", |connection| {
@@ -262,14 +268,14 @@ impl Store for MysqlStore {
 
     fn tally(&mut self, poll: &Poll) -> Result<Tally, Error> {
         self.run("reading a tally", |connection| {
-            let mut tx = connection.start_transaction(TxOpts::default().set_with_consistent_snapshot(true))?;
+            let mut tx = connection.start_transaction(one_moment())?;
             tally(&mut tx, poll)
         })
     }
 
     fn recount(&mut self, poll: &Poll) -> Result<(Tally, Tally), Error> {
         self.run("counting ballots", |connection| {
-            let mut tx = connection.start_transaction(TxOpts::default().set_with_consistent_snapshot(true))?;
+            let mut tx = connection.start_transaction(one_moment())?;
             let stored = tally(&mut tx, poll)?;
             let groups: Vec<(u64, u64)> =
                 tx.exec("SELECT picks, COUNT(*) FROM ballots WHERE poll_id = ? GROUP BY picks", (poll.id,))?;

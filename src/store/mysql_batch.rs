@@ -10,6 +10,8 @@ use std::fmt::Write as _;
 use mysql::prelude::Queryable;
 use mysql::{Conn, Error, Transaction, TxOpts, Value};
 
+use crate::failpoint::{self, Step};
+
 use super::batch::Share;
 use super::record::{Advance, Batch, Row};
 
@@ -43,7 +45,7 @@ pub(super) fn write(
     let mut tx = connection.start_transaction(TxOpts::default())?;
     if let Some(advance) = advance {
         match move_head(&mut tx, advance) {
-            Ok(true) => {}
+            Ok(true) => failpoint::pass(Step::HeadMoved),
             Err(error) if !is_taken(&error) => return Err(error),
             Ok(false) | Err(_) => return tx.rollback().map(|()| None),
         }
@@ -53,7 +55,9 @@ pub(super) fn write(
         tx.rollback()?;
         return write(connection, rows, batch, advance, Manner { repeats: true, ..manner });
     };
+    failpoint::pass(Step::Committing);
     tx.commit()?;
+    failpoint::pass(Step::Committed);
     Ok(Some(new))
 }
 
@@ -67,7 +71,9 @@ pub(super) fn write_ballots(
     manner: Manner,
 ) -> Result<Option<u64>, Error> {
     let Some(share) = insert(tx, rows, manner)? else { return Ok(None) };
+    failpoint::pass(Step::Inserted);
     write_tallies(tx, &share)?;
+    failpoint::pass(Step::Raised);
     write_rest(tx, batch)?;
     Ok(Some(share.ballots()))
 }

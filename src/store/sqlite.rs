@@ -8,14 +8,16 @@ use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, OptionalExtension, Params, Row as SqlRow, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, OptionalExtension, Params, Row as SqlRow, TransactionBehavior, params};
 
+use crate::failpoint::{self, Step};
 use crate::slug::Slug;
 
-use super::batch::{Settlement, Share, add_votes, in_key_order};
+use super::batch::{Settlement, add_votes};
 use super::record::{
     Advance, Batch, Choice, DeadLetter, Folded, Identity, Poll, QueueHead, Row, Settled, Tally, Verdict,
 };
+use super::sqlite_batch::insert;
 use super::{Cause, Error, Once, OnceError, Store};
 
 mod migrations {
@@ -168,9 +170,12 @@ impl Store for SqliteStore {
                      ON CONFLICT (name) DO UPDATE SET head = excluded.head, flushed_at_ms = excluded.flushed_at_ms",
                 )?
                 .execute(params![advance.queue, advance.to, advance.at_ms])?;
+                failpoint::pass(Step::HeadMoved);
             }
             let folded = insert(&tx, batch)?;
+            failpoint::pass(Step::Committing);
             tx.commit()?;
+            failpoint::pass(Step::Committed);
             Ok(Some(folded))
         })?;
         let queue = || advance.map(|advance| advance.queue.to_string()).unwrap_or_default();
@@ -363,35 +368,4 @@ fn tally(connection: &Connection, poll: &Poll) -> rusqlite::Result<Tally> {
         .query_map([poll.id], |row| row.get::<_, i64>(0).map(|votes| votes as u64))?
         .collect::<Result<_, _>>()?;
     Ok(Tally { ballots: ballots as u64, refused: refused as u64, votes })
-}
-
-fn insert(tx: &Transaction<'_>, batch: Batch) -> rusqlite::Result<Folded> {
-    let found = batch.rows.len() as u64;
-    let mut share = Share::default();
-    let mut statement =
-        tx.prepare_cached("INSERT OR IGNORE INTO ballots (poll_id, identity, picks, at_ms) VALUES (?1, ?2, ?3, ?4)")?;
-    for row in in_key_order(batch.rows) {
-        let new = statement.execute(params![row.poll_id, row.identity.0, row.picks as i64, row.at_ms])?;
-        share.add(row.poll_id, row.picks, new as u64);
-    }
-    for (poll_id, new) in &share.polls {
-        tx.prepare_cached("UPDATE polls SET ballots = ballots + ?2 WHERE id = ?1")?
-            .execute(params![poll_id, *new as i64])?;
-    }
-    for ((poll_id, position), new) in &share.choices {
-        tx.prepare_cached("UPDATE choices SET votes = votes + ?3 WHERE poll_id = ?1 AND position = ?2")?
-            .execute(params![poll_id, *position as i64, *new as i64])?;
-    }
-    for (poll_id, refused) in &batch.refused {
-        tx.prepare_cached("UPDATE polls SET refused = refused + ?2 WHERE id = ?1")?
-            .execute(params![poll_id, *refused as i64])?;
-    }
-    for letter in &batch.dead_letters {
-        tx.prepare_cached(
-            "INSERT OR IGNORE INTO dead_letters (id, origin, reason, bytes, found_at_ms) VALUES (?1, ?2, ?3, ?4, ?5)",
-        )?
-        .execute(params![letter.id, letter.origin, letter.reason, letter.bytes, letter.found_at_ms])?;
-    }
-    let counted = share.ballots();
-    Ok(Folded { counted, duplicates: found - counted })
 }

@@ -16,6 +16,8 @@ pub(crate) struct MariaDb {
     port: u16,
     child: Option<Child>,
     tls: bool,
+    /// Options of its own, for the making of its data too.
+    options: Vec<String>,
 }
 
 const USER: &str = "weir";
@@ -25,20 +27,34 @@ const PASSWORD_IN_URL: &str = "s3cret%2F%40%3Apass";
 impl MariaDb {
     /// Starts one without TLS.
     pub(crate) fn start() -> MariaDb {
-        MariaDb::start_with(false)
+        MariaDb::start_with(false, &[])
     }
 
     /// Starts one that offers TLS with a certificate of its own making.
     pub(crate) fn start_with_tls() -> MariaDb {
-        MariaDb::start_with(true)
+        MariaDb::start_with(true, &[])
     }
 
-    fn start_with(tls: bool) -> MariaDb {
+    /// Starts one whose tables have so many MiB in all, so that it can be filled.
+    #[allow(dead_code, reason = "tests/faults fills one")]
+    pub(crate) fn start_with_space(mib: u32) -> MariaDb {
+        // What undoes a transaction stands elsewhere, for a server that cannot undo for lack of space ends itself.
+        MariaDb::start_with(
+            false,
+            &[
+                "--innodb-undo-tablespaces=3".into(),
+                "--innodb-file-per-table=0".into(),
+                format!("--innodb-data-file-path=ibdata1:12M:autoextend:max:{mib}M"),
+            ],
+        )
+    }
+
+    fn start_with(tls: bool, options: &[String]) -> MariaDb {
         let folder = tempfile::Builder::new().prefix("weir-db").tempdir().unwrap();
         let mut install = Command::new(program("mariadb-install-db", "mariadb-server"));
         install.arg(format!("--datadir={}", data(folder.path()).display())).args(["--no-defaults", "--skip-test-db"]);
         install.arg(format!("--tmpdir={}", folder.path().display()));
-        install.arg("--auth-root-authentication-method=normal");
+        install.arg("--auth-root-authentication-method=normal").args(options);
         if is_root() {
             install.arg("--user=root");
         }
@@ -51,11 +67,11 @@ impl MariaDb {
             openssl.args(["-addext", "basicConstraints=critical,CA:FALSE"]);
             assert!(openssl.current_dir(folder.path()).output().unwrap().status.success());
         }
-        let mut server = MariaDb { folder, port: free_port(), child: None, tls };
+        let mut server = MariaDb { folder, port: free_port(), child: None, tls, options: options.to_vec() };
         server.restart();
         let mut root = mysql::Conn::new(server.opts("root", None, None)).unwrap();
         root.query_drop(format!("CREATE USER {USER}@'127.0.0.1' IDENTIFIED BY '{PASSWORD}'")).unwrap();
-        root.query_drop(format!("GRANT ALL ON *.* TO {USER}@'127.0.0.1'")).unwrap();
+        root.query_drop(format!("GRANT ALL ON *.* TO {USER}@'127.0.0.1' WITH GRANT OPTION")).unwrap();
         server
     }
 
@@ -100,6 +116,7 @@ impl MariaDb {
         command.arg(format!("--port={}", self.port)).arg(format!("--datadir={}", data(self.folder.path()).display()));
         command.arg(format!("--tmpdir={folder}"));
         command.arg(format!("--socket={folder}/s")).arg(format!("--pid-file={folder}/pid"));
+        command.args(&self.options);
         if self.tls {
             command.arg(format!("--ssl-cert={folder}/cert.pem")).arg(format!("--ssl-key={folder}/key.pem"));
         }
@@ -128,6 +145,18 @@ impl MariaDb {
     /// Stops it without closing anything: it accepts and never answers.
     pub(crate) fn black_hole(&self) {
         signal(self.child.as_ref().unwrap(), Signal::STOP);
+    }
+
+    /// Lets it go on.
+    #[allow(dead_code, reason = "tests/faults does")]
+    pub(crate) fn revive(&self) {
+        signal(self.child.as_ref().unwrap(), Signal::CONT);
+    }
+
+    /// Whether it was started and not killed since.
+    #[allow(dead_code, reason = "tests/faults asks")]
+    pub(crate) fn is_running(&self) -> bool {
+        self.child.is_some()
     }
 }
 

@@ -53,6 +53,12 @@ impl Memcached {
         wait_until("memcached answers", || TcpStream::connect(self.address()).is_ok());
     }
 
+    /// Whether it was started and not killed since.
+    #[allow(dead_code, reason = "tests/faults asks")]
+    pub(crate) fn is_running(&self) -> bool {
+        self.child.is_some()
+    }
+
     /// Stops it without closing anything: it accepts and never answers.
     pub(crate) fn black_hole(&self) {
         signal(self.child.as_ref().unwrap(), Signal::STOP);
@@ -130,6 +136,27 @@ impl Talk {
     pub(crate) fn delete(&mut self, key: &str) {
         self.say(&format!("delete {key}\r\n"));
         self.line();
+    }
+
+    /// Every key that the server holds.
+    #[allow(dead_code, reason = "tests/faults asks")]
+    pub(crate) fn keys(&mut self) -> Vec<String> {
+        loop {
+            self.say("lru_crawler metadump all\r\n");
+            let mut keys = Vec::new();
+            loop {
+                let line = self.line();
+                if line == "END" {
+                    return keys;
+                }
+                // The server is walking its memory for its own purposes.
+                if line.starts_with("BUSY") {
+                    break;
+                }
+                keys.extend(line.split(' ').find_map(|word| word.strip_prefix("key=")).map(str::to_string));
+            }
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
     }
 
     /// `get`: the value, or nothing.
