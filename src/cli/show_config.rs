@@ -7,7 +7,7 @@ use crate::config::{DATABASE, KEYS, Origin};
 use crate::store::DatabaseUrl;
 
 use super::output::Output;
-use super::settings::{SettingsArgs, default_text};
+use super::settings::{SettingsArgs, default_text, settings_of};
 
 /// Arguments of `weir config`.
 #[derive(clap::Args, Debug)]
@@ -22,6 +22,7 @@ pub struct Args {
 
 #[derive(Serialize)]
 struct Shown {
+    table: &'static str,
     name: &'static str,
     value: Option<String>,
     origin: String,
@@ -30,7 +31,7 @@ struct Shown {
 impl Args {
     /// Prints the settings, passwords and secrets hidden; then checks that they can be used.
     pub fn run(self, out: &mut Output) -> Result<()> {
-        let config = self.settings.config()?;
+        let config = self.settings.config(&[])?;
         for key in KEYS {
             let setting = config.get(key);
             let value = setting.map(|setting| setting.value.clone()).or_else(|| default_text(key));
@@ -43,14 +44,15 @@ impl Args {
                 _ => value,
             });
             let origin = setting.map_or(Origin::Default, |setting| setting.origin.clone()).to_string();
-            let shown = Shown { name: key.name, value, origin };
+            let shown = Shown { table: key.table, name: key.name, value, origin };
             if self.json {
                 out.json(&shown)?;
             } else {
                 let value = shown.value.as_deref().unwrap_or("(none)");
-                out.line(format_args!("{:<13} {value}    ({})", shown.name, shown.origin))?;
+                out.line(format_args!("{:<15} {value}    ({})", shown.name, shown.origin))?;
             }
         }
-        self.settings.settings().map(|_| ())
+        settings_of(&config)?;
+        super::poll::check_serve(&config)
     }
 }

@@ -53,16 +53,25 @@
       asOf.dateTime = totals.as_of;
       tell();
     };
-    let events;
+    let events, later;
+    const rest = () => {
+      clearTimeout(later);
+      if (events) events.close();
+    };
     const follow = () => {
+      rest();
       events = new EventSource(results.dataset.events);
       events.addEventListener("results", (event) => show(JSON.parse(event.data)));
+      // A connection that breaks is taken up again by the browser; an answer such as 503 is not. All readers get it in one
+      // moment, and must not come back in one.
+      events.addEventListener("error", () => {
+        if (events.readyState === EventSource.CLOSED) later = setTimeout(follow, 10000 + 20000 * Math.random());
+      });
     };
     // A page in the background need not hold a connection.
-    document.addEventListener("visibilitychange", () => {
-      if (document.hidden) events.close(); else follow();
-    });
-    follow();
+    const heed = () => { if (document.hidden) rest(); else follow(); };
+    document.addEventListener("visibilitychange", heed);
+    heed();
     setInterval(tell, 1000);
   }
 

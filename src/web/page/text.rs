@@ -39,6 +39,11 @@ pub(super) fn moment(at_ms: i64) -> String {
     strftime(at_ms, "%-d %B %Y, %H:%M UTC")
 }
 
+/// The present as HTTP writes it: `Sun, 04 Jan 2026 15:04:05 GMT`.
+pub(in crate::web) fn http_date() -> String {
+    strftime(crate::poll::now_ms(), "%a, %d %b %Y %H:%M:%S GMT")
+}
+
 /// A moment by a pattern, in UTC.
 pub(super) fn strftime(at_ms: i64, pattern: &str) -> String {
     let at = jiff::Timestamp::from_millisecond(at_ms).unwrap_or_default();

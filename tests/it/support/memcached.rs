@@ -119,6 +119,14 @@ impl Talk {
         self.line();
     }
 
+    /// A number out of `stats`.
+    pub(crate) fn stat(&mut self, name: &str) -> u64 {
+        self.say("stats\r\n");
+        let lines: Vec<_> = std::iter::repeat_with(|| self.line()).take_while(|line| line != "END").collect();
+        let found = lines.iter().find_map(|line| line.strip_prefix("STAT ")?.strip_prefix(name)?.strip_prefix(' '));
+        found.unwrap().parse().unwrap()
+    }
+
     /// `get`: the value, or nothing.
     pub(crate) fn get(&mut self, key: &str) -> Option<String> {
         self.say(&format!("get {key}\r\n"));
