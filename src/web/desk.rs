@@ -160,7 +160,7 @@ impl Books {
             Known::Poll(poll) => {
                 let totals = results::cached(slug, servers, &mut failures)
                     .or_else(|| totals_of_database(poll, servers, database, &mut failures));
-                let turnout = turnout::cached(slug, servers, &mut failures);
+                let turnout = turnout::wanted(slug, servers, &mut failures);
                 let poll = (**poll).clone();
                 let (read, pages, json) = (Instant::now(), Default::default(), OnceLock::new());
                 Seen::Poll(Arc::new(View { read, poll, totals, turnout, pages, json }))

@@ -45,7 +45,7 @@ impl Flushing {
         let (end, ended) = channel();
         let seen = Arc::new(Flushed::default());
         seen.at_ms.store(now_ms().unsigned_abs(), Ordering::Relaxed);
-        let mut flusher = site.clone().flusher().counting_turnout();
+        let mut flusher = site.clone().flusher();
         let life = Life { pulse: flusher.pulse(), ..Life::default() };
         let (noted, rests) = (seen.clone(), life.rests.clone());
         let run = move || {

@@ -118,13 +118,18 @@ fn busy(app: &App, embedded: bool) -> Response {
 
 /// The page of a poll's form; `advice` says what was wrong with the form just sent.
 pub(super) fn vote_page(app: &App, view: &View, advice: Option<&str>, embedded: bool) -> Html<Bytes> {
-    Html(html_of(page(app, &view.poll.question, embedded, &poll::form(&view.poll, advice, embedded))))
+    // A screen reader says the title first.
+    let title = match advice {
+        Some(_) => format!("Not voted yet: {}", view.poll.question),
+        None => view.poll.question.clone(),
+    };
+    Html(html_of(page(app, &title, embedded, &poll::form(&view.poll, advice, embedded))))
 }
 
 /// The page of a poll's results. Without a notice it is the same for all, and made once while what it shows is fresh.
 pub(super) fn results_page(app: &App, view: &View, notice: Notice, embedded: bool) -> Html<Bytes> {
     let make = || {
-        let title = format!("Results: {}", view.poll.question);
+        let title = format!("{}: {}", notice.title(), view.poll.question);
         html_of(page(app, &title, embedded, &results::content(view, notice, embedded)))
     };
     match (notice, view.pages.get(usize::from(embedded))) {
