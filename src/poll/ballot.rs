@@ -94,8 +94,7 @@ impl Voter {
     /// # Errors
     /// [`VoterError`] when it is empty, too long, or has a control character.
     pub fn new(text: &str) -> Result<Voter, VoterError> {
-        let fits = (1..=VOTER_MAX_LEN).contains(&text.len()) && !text.chars().any(char::is_control);
-        if fits { Ok(Voter(text.into())) } else { Err(VoterError(shown(text))) }
+        if is_name(text) { Ok(Voter(text.into())) } else { Err(VoterError(shown(text))) }
     }
 }
 
@@ -114,9 +113,12 @@ impl BatchId {
     /// # Errors
     /// [`BatchIdError`] when it is empty, too long, or has a control character.
     pub fn new(text: &str) -> Result<BatchId, BatchIdError> {
-        let fits = (1..=VOTER_MAX_LEN).contains(&text.len()) && !text.chars().any(char::is_control);
-        if fits { Ok(BatchId(text.into())) } else { Err(BatchIdError(shown(text))) }
+        if is_name(text) { Ok(BatchId(text.into())) } else { Err(BatchIdError(shown(text))) }
     }
+}
+
+fn is_name(text: &str) -> bool {
+    (1..=VOTER_MAX_LEN).contains(&text.len()) && !text.chars().any(char::is_control)
 }
 
 /// What turns voters into identities. Every host and script that takes votes for the same polls needs the same.

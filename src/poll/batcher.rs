@@ -2,8 +2,9 @@
 //!
 //! There is one *lane* a memcached server: a thread with its own [`Booth`] and connections. What has gathered in a
 //! lane while its last votes were under way goes out together as the next entry, and each caller is answered when its
-//! own entry is acknowledged. So nobody waits for a timer, a lone vote costs what it always did, and under load the
-//! round trips are shared: a lane's batches grow with what arrives in one round trip and no further.
+//! own entry is acknowledged. So nobody waits for a timer, and under load the round trips are shared: a lane's batches
+//! grow with what arrives in one round trip and no further. A caller that would wait, and finds its lane at rest, casts
+//! on its own thread: a lone writer pays for no change of threads.
 //!
 //! A vote goes to the lane of the server that its identity ranks first, where its mark is; a vote without a name leaves
 //! no mark and takes the lanes in turn. Everything else is the booth's: refusals, marks, copies, the next server in
@@ -15,15 +16,20 @@
 //!
 //! Dropping the batcher casts everything that has gathered, answers it, and then ends the lanes' threads.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use super::ballot::IdentityKey;
 use super::servers::Ranking;
 use super::site::Site;
 use super::vote::{Booth, Deposit, Outcome, Vote};
+
+/// How long a lane looks out, at most, for as many votes as it has just answered: about as long as it takes to wake
+/// their casters, and far less than a round trip.
+const COME_BACK: Duration = Duration::from_micros(20);
 
 /// How much a batcher takes on.
 #[derive(Debug, Clone, Copy)]
@@ -80,6 +86,14 @@ struct Lane {
     sender: Option<SyncSender<Gathered>>,
     thread: Option<JoinHandle<()>>,
     waiting: Arc<AtomicUsize>,
+    desk: Arc<Mutex<Desk>>,
+}
+
+/// Where a lane's votes are cast, by its thread or by a caller that finds it free.
+struct Desk {
+    booth: Booth,
+    /// The failures told last.
+    told: Vec<String>,
 }
 
 impl Batcher {
@@ -107,17 +121,7 @@ impl Batcher {
     /// # Errors
     /// [`NotGathered`]: the vote was not begun.
     pub fn submit(&self, vote: Vote, reply: impl FnOnce(Answer) + Send + 'static) -> Result<(), NotGathered> {
-        let lane = self.lane_of(&vote);
-        let sender = lane.sender.as_ref().ok_or(NotGathered::Ended)?;
-        // Counted before it is sent, so that the lane never counts down what was not counted up.
-        lane.waiting.fetch_add(1, Ordering::Relaxed);
-        sender.try_send(Gathered { vote, reply: Box::new(reply) }).map_err(|error| {
-            lane.waiting.fetch_sub(1, Ordering::Relaxed);
-            match error {
-                TrySendError::Full(_) => NotGathered::Full,
-                TrySendError::Disconnected(_) => NotGathered::Ended,
-            }
-        })
+        self.lane_of(&vote).gather(vote, Box::new(reply))
     }
 
     /// Hands a vote over and waits until its fate is known.
@@ -126,11 +130,17 @@ impl Batcher {
     /// [`NotGathered`]: [`NotGathered::Full`] if the vote was not begun; [`NotGathered::Ended`] also when the lane ended
     /// under it.
     pub fn cast(&self, vote: Vote) -> Result<Answer, NotGathered> {
+        let lane = self.lane_of(&vote);
+        let vote = match lane.cast_at_once(vote) {
+            Ok(answer) => return Ok(answer),
+            Err(vote) => vote,
+        };
         let (sender, receiver) = sync_channel(1);
-        self.submit(vote, move |answer| {
+        let reply = move |answer| {
             // The receiver is there until it has its answer.
             let _ = sender.send(answer);
-        })?;
+        };
+        lane.gather(vote, Box::new(reply))?;
         receiver.recv().map_err(|_| NotGathered::Ended)
     }
 
@@ -164,26 +174,72 @@ impl Lane {
     fn start(server: &str, booth: Booth, limits: Limits) -> std::io::Result<Lane> {
         let (sender, receiver) = sync_channel(limits.gathered_max.max(1));
         let waiting = Arc::new(AtomicUsize::new(0));
-        let (counter, batch_max) = (waiting.clone(), limits.batch_max.max(1));
+        let desk = Arc::new(Mutex::new(Desk { booth, told: Vec::new() }));
+        let (counter, at, batch_max) = (waiting.clone(), desk.clone(), limits.batch_max.max(1));
         let thread = std::thread::Builder::new()
             .name(format!("votes {server}"))
-            .spawn(move || run(booth, &receiver, &counter, batch_max))?;
-        Ok(Lane { sender: Some(sender), thread: Some(thread), waiting })
+            .spawn(move || run(&at, &receiver, &counter, batch_max))?;
+        Ok(Lane { sender: Some(sender), thread: Some(thread), waiting, desk })
+    }
+
+    fn gather(&self, vote: Vote, reply: Reply) -> Result<(), NotGathered> {
+        let sender = self.sender.as_ref().ok_or(NotGathered::Ended)?;
+        // Counted before it is sent, so that the lane never counts down what was not counted up.
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        sender.try_send(Gathered { vote, reply }).map_err(|error| {
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
+            match error {
+                TrySendError::Full(_) => NotGathered::Full,
+                TrySendError::Disconnected(_) => NotGathered::Ended,
+            }
+        })
+    }
+
+    /// Casts a vote on the caller's thread if the lane has nothing to do; else gives it back.
+    fn cast_at_once(&self, vote: Vote) -> Result<Answer, Vote> {
+        // What has gathered comes first: or a caller that votes on and on would keep the lane from its desk.
+        if self.waiting.load(Ordering::Relaxed) > 0 {
+            return Err(vote);
+        }
+        let Ok(mut desk) = self.desk.try_lock() else { return Err(vote) };
+        let (mut outcomes, failures) = desk.cast(vec![vote]);
+        Ok(Answer { outcome: outcomes.pop().unwrap_or(Outcome::NotTaken), failures })
+    }
+}
+
+impl Desk {
+    /// Casts votes together; an outcome for each, and what failed on the way.
+    fn cast(&mut self, votes: Vec<Vote>) -> (Vec<Outcome>, Arc<[String]>) {
+        let Deposit { outcomes, failures, .. } = self.booth.cast(votes);
+        tell(&failures, &mut self.told);
+        (outcomes, failures.into())
     }
 }
 
 /// Casts what gathers until nobody can hand over more.
-fn run(mut booth: Booth, receiver: &Receiver<Gathered>, waiting: &AtomicUsize, batch_max: usize) {
-    let mut told = Vec::new();
+fn run(desk: &Mutex<Desk>, receiver: &Receiver<Gathered>, waiting: &AtomicUsize, batch_max: usize) {
     while let Ok(first) = receiver.recv() {
-        let gathered = std::iter::once(first).chain(receiver.try_iter()).take(batch_max);
-        let (votes, replies): (Vec<_>, Vec<_>) = gathered.map(|one| (one.vote, one.reply)).unzip();
-        waiting.fetch_sub(votes.len(), Ordering::Relaxed);
-        let Deposit { outcomes, failures, .. } = booth.cast(votes);
-        tell(&failures, &mut told);
-        let failures: Arc<[String]> = failures.into();
-        for (reply, outcome) in replies.into_iter().zip(outcomes) {
-            reply(Answer { outcome, failures: failures.clone() });
+        // Poisoned: a caller failed here by a fault of the program, and nothing is known of what it left.
+        let Ok(mut desk) = desk.lock() else { return };
+        let mut next = Some(first);
+        // Kept while there are votes, so that those who come back meanwhile gather again.
+        while let Some(first) = next {
+            let gathered = std::iter::once(first).chain(receiver.try_iter()).take(batch_max);
+            let (votes, replies): (Vec<_>, Vec<_>) = gathered.map(|one| (one.vote, one.reply)).unzip();
+            waiting.fetch_sub(votes.len(), Ordering::Relaxed);
+            let answered = votes.len();
+            let (outcomes, failures) = desk.cast(votes);
+            for (reply, outcome) in replies.into_iter().zip(outcomes) {
+                reply(Answer { outcome, failures: failures.clone() });
+            }
+            if answered > 1 {
+                // Those who are answered come back at once if they have more; the first need not go alone.
+                let until = Instant::now() + COME_BACK;
+                while waiting.load(Ordering::Relaxed) < answered && Instant::now() < until {
+                    std::thread::yield_now();
+                }
+            }
+            next = receiver.try_recv().ok();
         }
     }
 }

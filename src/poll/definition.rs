@@ -146,15 +146,9 @@ fn refill(
 
 /// Puts definitions on every server; what failed is returned, one message a server.
 pub fn publish(polls: &[Poll], servers: &mut Servers) -> Vec<queue::Error> {
-    let encoded: Vec<_> = polls.iter().filter_map(|poll| Some((&poll.slug, encode(poll)?))).collect();
-    (0..servers.len())
-        .filter_map(|index| {
-            let set_all = servers.attempt(index, |connection, keys| {
-                encoded.iter().try_for_each(|(slug, bytes)| connection.set(&keys.poll(slug), bytes, Lifetime::Forever))
-            });
-            set_all.err()
-        })
-        .collect()
+    let keys = servers.keys();
+    let encoded: Vec<_> = polls.iter().filter_map(|poll| Some((keys.poll(&poll.slug), encode(poll)?))).collect();
+    servers.store_everywhere(&encoded)
 }
 
 fn encode(poll: &Poll) -> Option<Vec<u8>> {

@@ -22,7 +22,7 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Duration;
 
 use crate::queue::{self, Acquired, Address, Connection, Keys, Lock, Position, Ticket};
-use crate::store::{self, Advance, Folded, Store, TRANSACTION_ROWS_MAX, fold_all};
+use crate::store::{self, Advance, Folded, Store, TRANSACTION_BYTES_MAX, TRANSACTION_ROWS_MAX, fold_all};
 
 use super::ballot::IdentityKey;
 use super::judge::{Docket, Judge};
@@ -286,7 +286,7 @@ impl Drain<'_> {
                 }
             };
             for (ticket, docket) in entries {
-                if chunk.docket.ballots() + docket.ballots() > TRANSACTION_ROWS_MAX as u64 {
+                if !chunk.has_room_for(&docket) {
                     self.write(store, queue, connection, span, &mut chunk)?;
                 }
                 chunk.docket.append(docket);
@@ -373,5 +373,11 @@ struct Chunk {
 impl Chunk {
     fn new(after: Ticket) -> Chunk {
         Chunk { docket: Docket::default(), tickets: Vec::new(), after, last: after }
+    }
+
+    /// Whether it stays within one transaction with these too.
+    fn has_room_for(&self, docket: &Docket) -> bool {
+        self.docket.ballots() + docket.ballots() <= TRANSACTION_ROWS_MAX as u64
+            && self.docket.dead_letter_bytes() + docket.dead_letter_bytes() <= TRANSACTION_BYTES_MAX
     }
 }

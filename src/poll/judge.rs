@@ -25,6 +25,7 @@ const REASON_MAX_CHARS: usize = 380;
 pub struct Docket {
     rows: Vec<Row>,
     dead_letters: Vec<DeadLetter>,
+    dead_letter_bytes: usize,
     refused: BTreeMap<i64, u64>,
     ballots: u64,
 }
@@ -45,10 +46,16 @@ impl Docket {
         self.dead_letters.len() as u64
     }
 
+    /// How many bytes the dead letters hold.
+    pub fn dead_letter_bytes(&self) -> usize {
+        self.dead_letter_bytes
+    }
+
     /// Adds another docket's ballots behind those of this one.
     pub fn append(&mut self, mut other: Docket) {
         self.rows.append(&mut other.rows);
         self.dead_letters.append(&mut other.dead_letters);
+        self.dead_letter_bytes += other.dead_letter_bytes;
         for (poll_id, refused) in other.refused {
             *self.refused.entry(poll_id).or_default() += refused;
         }
@@ -88,13 +95,17 @@ impl Judge<'_> {
             match self.row(line, now_ms, || origin_hash(origin, number)) {
                 Ok((row, true)) => docket.rows.push(row),
                 Ok((row, false)) => *docket.refused.entry(row.poll_id).or_default() += 1,
-                Err(reason) => docket.dead_letters.push(DeadLetter {
-                    id: origin_hash(origin, number).0,
-                    origin: origin.to_string(),
-                    reason: reason.chars().take(REASON_MAX_CHARS).collect(),
-                    bytes: line[..line.len().min(DEAD_LETTER_MAX_LEN)].to_vec(),
-                    found_at_ms: now_ms,
-                }),
+                Err(reason) => {
+                    let bytes = line[..line.len().min(DEAD_LETTER_MAX_LEN)].to_vec();
+                    docket.dead_letter_bytes += bytes.len();
+                    docket.dead_letters.push(DeadLetter {
+                        id: origin_hash(origin, number).0,
+                        origin: origin.to_string(),
+                        reason,
+                        bytes,
+                        found_at_ms: now_ms,
+                    });
+                }
             }
         }
         docket
@@ -106,12 +117,16 @@ impl Judge<'_> {
         match self.row(&letter.bytes, letter.found_at_ms, || Identity(letter.id)) {
             Ok((row, true)) => Verdict::Ballot(row),
             Ok((row, false)) => Verdict::Refused(row.poll_id),
-            Err(reason) => Verdict::Kept(reason.chars().take(REASON_MAX_CHARS).collect()),
+            Err(reason) => Verdict::Kept(reason),
         }
     }
 
-    /// The row, and whether its poll was open then.
+    /// The row, and whether its poll was open then; or why it is none, not too long to be kept.
     fn row(&mut self, line: &[u8], now_ms: i64, nameless: impl FnOnce() -> Identity) -> Result<(Row, bool), String> {
+        self.read(line, now_ms, nameless).map_err(|reason| reason.chars().take(REASON_MAX_CHARS).collect())
+    }
+
+    fn read(&mut self, line: &[u8], now_ms: i64, nameless: impl FnOnce() -> Identity) -> Result<(Row, bool), String> {
         let parts = wire::take_apart(line);
         let known = parts.and_then(|(opening, ..)| self.openings.get(opening));
         if let (Some((_, identity, at_ms)), Some(&(place, picks))) = (parts, known) {

@@ -5,7 +5,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::queue::Lifetime;
 use crate::slug::Slug;
 use crate::store::{self, Store, Tally};
 
@@ -100,13 +99,8 @@ pub fn stored(poll: &Poll, store: &mut dyn Store) -> Result<Totals, store::Error
 
 /// Puts totals on every server; what failed is returned, one message a server.
 pub fn publish(totals: &[Totals], servers: &mut Servers) -> Vec<crate::queue::Error> {
-    let encoded: Vec<_> = totals.iter().filter_map(|one| Some((&one.poll, serde_json::to_vec(one).ok()?))).collect();
-    (0..servers.len())
-        .filter_map(|index| {
-            let set_all = servers.attempt(index, |connection, keys| {
-                encoded.iter().try_for_each(|(slug, json)| connection.set(&keys.totals(slug), json, Lifetime::Forever))
-            });
-            set_all.err()
-        })
-        .collect()
+    let keys = servers.keys();
+    let encode = |one: &Totals| Some((keys.totals(&one.poll), serde_json::to_vec(one).ok()?));
+    let encoded: Vec<_> = totals.iter().filter_map(encode).collect();
+    servers.store_everywhere(&encoded)
 }

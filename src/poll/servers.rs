@@ -10,7 +10,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::queue::{Address, Connection, Error, Keys};
+use crate::queue::{Address, Connection, Error, Keys, Lifetime};
 
 use super::ballot::Identity;
 
@@ -128,6 +128,14 @@ impl Servers {
             server.resting = Some((Instant::now() + REST, error.to_string()));
         }
         done
+    }
+
+    /// Stores values under their keys on every server, for good. What failed is returned, one error a server.
+    pub fn store_everywhere(&mut self, values: &[(String, Vec<u8>)]) -> Vec<Error> {
+        let store_all = |connection: &mut Connection, _: &Keys| {
+            values.iter().try_for_each(|(key, value)| connection.set(key, value, Lifetime::Forever))
+        };
+        (0..self.len()).filter_map(|index| self.attempt(index, store_all).err()).collect()
     }
 }
 

@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use memcache::exp::{MetaCommand, MetaConnection, MetaOp, MetaResponse, ReturnCode, build_noop};
 
 use super::error::Error;
-use super::names::Address;
+use super::names::{Address, Keys, Prefix};
+use super::ticket::Ticket;
 
 /// How long an item stays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +49,28 @@ pub struct Connection {
     inner: MetaConnection,
     exchange_limit: Duration,
     until: Option<Instant>,
+    /// For the next entry: a ticket is good on this connection only, so it is kept here.
+    pub(super) ahead: Ahead,
+}
+
+/// What a writer that writes one entry after the other has for the next.
+#[derive(Debug, Default)]
+pub(super) struct Ahead {
+    /// Whose tickets these are: the same number means another slot in another queue.
+    prefix: Option<Prefix>,
+    /// A ticket, and when it was asked for.
+    pub(super) ticket: Option<(Ticket, Instant)>,
+    /// When the last entry was acknowledged.
+    pub(super) wrote: Option<Instant>,
+}
+
+impl Ahead {
+    /// Forgets what there is if it is another queue's.
+    pub(super) fn keep_to(&mut self, keys: &Keys) {
+        if self.prefix.as_ref() != Some(keys.prefix()) {
+            *self = Ahead { prefix: Some(keys.prefix().clone()), ..Ahead::default() };
+        }
+    }
 }
 
 impl Connection {
@@ -73,6 +96,7 @@ impl Connection {
                         inner: MetaConnection::from_stream(stream),
                         exchange_limit: timeout,
                         until: None,
+                        ahead: Ahead::default(),
                     });
                 }
                 Err(error) => last = Some(error),
@@ -89,6 +113,7 @@ impl Connection {
     pub(super) fn reopen(&mut self) -> Result<(), Error> {
         let fresh = Connection::open(&self.address, self.exchange_limit)?;
         self.inner = fresh.inner;
+        self.ahead = Ahead::default();
         Ok(())
     }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use memcache::exp::ReturnCode;
 
-use super::connection::{Connection, Lifetime, add, append, increment};
+use super::connection::{Ahead, Connection, Lifetime, add, append, increment};
 use super::error::Error;
 use super::names::Keys;
 use super::ticket::Ticket;
@@ -44,6 +44,8 @@ impl Lock {
     /// [`Error`], naming the key.
     pub fn acquire(connection: &mut Connection, keys: &Keys) -> Result<Lock, Error> {
         let key = keys.lock();
+        // Between its steps is where nobody may be who has not got the lock.
+        connection.ahead = Ahead::default();
         let deadline = Instant::now() + PATIENCE;
         loop {
             let response = connection.exchange(&[increment(&key, 1)], &key)?;

@@ -1,5 +1,9 @@
 //! The writer's two steps: take a ticket, fill its slot. No lock, two round trips.
 //!
+//! A writer that writes one entry after the other takes the next entry's ticket in the round trip that fills
+//! this one's slot, so each costs it one. Such a ticket is like any that a writer holds between its steps, and no older
+//! than those may be: when its reader has come by in the meantime, it is one more that was closed.
+//!
 //! Why it is safe: `incr` gives every writer its own slot; `add` stores only into an empty one; and both
 //! happen on one connection, which a restart of the server would have cut. See the [room](super) for the
 //! states and failures.
@@ -15,6 +19,9 @@ use super::ticket::Ticket;
 /// A ticket older than this is not used any more: the reader's tombstone on its slot lasts an hour, and a
 /// writer that was stopped must not come near that.
 const TICKET_LIFE: Duration = Duration::from_secs(5);
+
+/// An entry that comes so soon after the last is taken to have another behind it.
+const IN_A_ROW: Duration = Duration::from_millis(10);
 
 /// How many tickets a writer tries. A closed slot is already rare: it takes a reader that passes between the
 /// two steps.
@@ -33,19 +40,36 @@ pub fn enqueue(
     between: &mut dyn FnMut(Ticket),
 ) -> Result<(), Error> {
     let mut open: Vec<&[u8]> = entries.iter().map(AsRef::as_ref).collect();
+    connection.ahead.keep_to(keys);
+    let in_a_row = connection.ahead.wrote.is_some_and(|at| at.elapsed() < IN_A_ROW);
     for _ in 0..ATTEMPTS {
         let Some(further) = (open.len() as u64).checked_sub(1) else { return Ok(()) };
-        let taken = Instant::now();
-        let last = take_tickets(connection, keys, further + 1)?;
+        let single = further == 0;
+        let ahead = if single { connection.ahead.ticket.take() } else { None };
+        let (last, taken) = match ahead.filter(|(_, taken)| taken.elapsed() <= TICKET_LIFE) {
+            Some(ahead) => ahead,
+            None => {
+                let taken = Instant::now();
+                (take_tickets(connection, keys, further + 1)?, taken)
+            }
+        };
         between(last);
         if taken.elapsed() > TICKET_LIFE {
             continue;
         }
         let first = Ticket::from_counter(last.value().saturating_sub(further));
         let slots: Vec<_> = (0..=further).map(|step| keys.slot(first.plus(step))).collect();
-        let adds: Vec<_> = slots.iter().zip(&open).map(|(key, entry)| add(key, entry, Lifetime::Forever)).collect();
+        let mut adds: Vec<_> = slots.iter().zip(&open).map(|(key, entry)| add(key, entry, Lifetime::Forever)).collect();
+        if single && in_a_row {
+            adds.push(increment(&keys.curr(), 1));
+        }
+        let asked = Instant::now();
+        let answers = connection.exchange(&adds, &slots[0])?;
+        // What the counter answers is nothing to the entries, which are in their slots by now.
+        let next = answers.get(slots.len()).and_then(|answer| connection.incremented(&keys.curr(), answer).ok()?);
+        connection.ahead.ticket = next.map(|next| (Ticket::from_counter(next), asked)).or(connection.ahead.ticket);
         let mut closed = Vec::new();
-        for ((answer, key), entry) in connection.exchange(&adds, &slots[0])?.iter().zip(&slots).zip(&open) {
+        for ((answer, key), entry) in answers.iter().zip(&slots).zip(&open) {
             if connection.added(key, answer)? {
                 tracing::trace!("memcached {}: {} bytes as {key}", connection.address(), entry.len());
             } else {
@@ -54,6 +78,7 @@ pub fn enqueue(
             }
         }
         open = closed;
+        connection.ahead.wrote = Some(Instant::now());
     }
     if open.is_empty() { Ok(()) } else { Err(starved(connection)) }
 }

@@ -31,6 +31,10 @@ use crate::slug::Slug;
 /// The most ballots that [`Store::fold`] takes at once.
 pub const TRANSACTION_ROWS_MAX: usize = 20_000;
 
+/// The most bytes of dead letters that are written at once, of which each may have a megabyte: a transaction is held
+/// in memory, by weir and by a cluster that replicates it.
+pub const TRANSACTION_BYTES_MAX: usize = 16 * 1024 * 1024;
+
 /// The most dead letters that [`Store::settle_dead_letters`] takes at once: each may cost a row deleted and a row
 /// inserted.
 pub const SETTLEMENT_MAX: usize = TRANSACTION_ROWS_MAX / 2;
@@ -137,7 +141,7 @@ pub trait Store: Send {
     fn turnout(&mut self, poll: &Poll, from_ms: i64, step_ms: i64) -> Result<Vec<(u64, u64)>, Error>;
 
     /// Hands every ballot of a poll to `each`, in the order of identities; memory does not grow with their
-    /// number. `each` returning `false` ends it.
+    /// number. One that is counted meanwhile may or may not be among them. `each` returning `false` ends it.
     ///
     /// # Errors
     /// [`Error::Failure`].
@@ -190,7 +194,7 @@ pub fn open(url: &DatabaseUrl, patience: Duration) -> Result<Box<dyn Store>, Err
     })
 }
 
-/// Writes a batch of any size. One with more ballots than a transaction may have (a single huge entry of a script)
+/// Writes a batch of any size. One with more than a transaction may have (a single huge entry of a script)
 /// goes in several; only the last moves the head, and should it not come to that, the ballots' keys keep the rest
 /// from counting twice.
 ///
@@ -198,9 +202,11 @@ pub fn open(url: &DatabaseUrl, patience: Duration) -> Result<Box<dyn Store>, Err
 /// As [`Store::fold`]; some of the batch may be written.
 pub fn fold_all(store: &mut dyn Store, mut batch: Batch, advance: Option<Advance<'_>>) -> Result<Folded, Error> {
     let mut total = Folded::default();
-    while batch.rows.len() + batch.dead_letters.len() > TRANSACTION_ROWS_MAX {
+    while batch.rows.len() + batch.dead_letters.len() > TRANSACTION_ROWS_MAX
+        || letters_within(&batch.dead_letters, TRANSACTION_BYTES_MAX) < batch.dead_letters.len()
+    {
         let rows: Vec<_> = batch.rows.drain(..batch.rows.len().min(TRANSACTION_ROWS_MAX)).collect();
-        let letters = batch.dead_letters.len().min(TRANSACTION_ROWS_MAX - rows.len());
+        let letters = letters_within(&batch.dead_letters, TRANSACTION_BYTES_MAX).min(TRANSACTION_ROWS_MAX - rows.len());
         let dead_letters = batch.dead_letters.drain(..letters).collect();
         let folded = store.fold(Batch { rows, dead_letters, ..Batch::default() }, None)?;
         total.counted += folded.counted;
@@ -208,6 +214,16 @@ pub fn fold_all(store: &mut dyn Store, mut batch: Batch, advance: Option<Advance
     }
     let folded = store.fold(batch, advance)?;
     Ok(Folded { counted: total.counted + folded.counted, duplicates: total.duplicates + folded.duplicates })
+}
+
+/// How many of the letters, from the first on, have so many bytes together; at least one.
+fn letters_within(letters: &[DeadLetter], bytes_max: usize) -> usize {
+    let mut bytes = 0;
+    let fit = letters.iter().take_while(|letter| {
+        bytes += letter.bytes.len();
+        bytes <= bytes_max
+    });
+    fit.count().max(1).min(letters.len())
 }
 
 /// Runs migrations, again if it fails: of two processes that migrate at one moment the later may fail on what

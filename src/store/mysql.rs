@@ -33,6 +33,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often a batch is tried when the database chooses it as a deadlock's victim.
 const DEADLOCK_ATTEMPTS: u32 = 10;
 
+/// How many ballots are read at once: Vitess refuses to return more than 10 000 rows unless told otherwise, and ends
+/// what takes long.
+const PAGE_ROWS: usize = 5_000;
+
 type Rows<T> = Result<Vec<T>, mysql::Error>;
 type PollColumns = (i64, String, String, u8, i64, Option<i64>, Option<i64>, Option<String>);
 
@@ -125,6 +129,11 @@ fn options(url: &Url, patience: Duration) -> Result<Opts, Cause> {
         .write_timeout(Some(patience))
         .ssl_opts(tls)
         .into())
+}
+
+/// Says what is wrong with the parameters of a URL, before anything is connected to.
+pub(super) fn check_parameters(url: &Url) -> Result<(), String> {
+    options(url, CONNECT_TIMEOUT).map(|_| ()).map_err(|cause| cause.to_string())
 }
 
 fn migrate(connection: &mut Conn) -> Result<(), Cause> {
@@ -285,16 +294,19 @@ impl Store for MysqlStore {
 
     fn for_each_ballot(&mut self, poll: &Poll, each: &mut dyn FnMut(Row) -> bool) -> Result<(), Error> {
         self.run("reading ballots", |connection| {
-            let sql = "SELECT identity, picks, at_ms FROM ballots WHERE poll_id = ? ORDER BY identity";
-            let mut rows = connection.exec_iter(sql, (poll.id,))?;
-            for row in rows.by_ref() {
-                let (identity, picks, at_ms): (Vec<u8>, u64, i64) = mysql::from_row_opt(row?)?;
-                let identity = Identity(sixteen(&identity)?);
-                if !each(Row { poll_id: poll.id, identity, picks, at_ms }) {
-                    break;
+            let select = |after| format!("SELECT identity, picks, at_ms FROM ballots WHERE poll_id = ?{after} ORDER BY identity LIMIT {PAGE_ROWS}");
+            let (first, next) = (select(""), select(" AND identity > ?"));
+            let mut page: Vec<(Vec<u8>, u64, i64)> = connection.exec(&first, (poll.id,))?;
+            loop {
+                for (identity, picks, at_ms) in &page {
+                    let identity = Identity(sixteen(identity)?);
+                    if !each(Row { poll_id: poll.id, identity, picks: *picks, at_ms: *at_ms }) {
+                        return Ok(());
+                    }
                 }
+                let Some((last, ..)) = page.pop().filter(|_| page.len() + 1 == PAGE_ROWS) else { return Ok::<_, Cause>(()) };
+                page = connection.exec(&next, (poll.id, last))?;
             }
-            Ok::<_, Cause>(())
         })
     }
 

@@ -27,7 +27,7 @@ const BULK_INSERT: &str = "INSERT IGNORE INTO ballots (poll_id, identity, picks,
 pub(super) struct Manner {
     /// The server takes arrays of rows.
     pub(super) bulk: bool,
-    /// Some of the last batch were there already, so it is likely that some of the next are.
+    /// Some of the ballots may be there already: some of the last batch were.
     pub(super) repeats: bool,
 }
 
@@ -48,48 +48,52 @@ pub(super) fn write(
             Ok(false) | Err(_) => return tx.rollback().map(|()| None),
         }
     }
-    let new = write_ballots(&mut tx, rows, batch, manner)?;
+    let Some(new) = write_ballots(&mut tx, rows, batch, manner)? else {
+        // Undone as a whole and not to a savepoint, which not every cluster has.
+        tx.rollback()?;
+        return write(connection, rows, batch, advance, Manner { repeats: true, ..manner });
+    };
     tx.commit()?;
     Ok(Some(new))
 }
 
 /// Inserts ballots, raises the tallies by those that are new, and writes what else is in the batch; the number of
-/// new ballots. `rows` are in key order.
+/// new ballots. Nothing when some were there already and that is not in `manner`: the transaction is to be rolled
+/// back. `rows` are in key order.
 pub(super) fn write_ballots(
     tx: &mut Transaction<'_>,
     rows: &[Row],
     batch: &Batch,
     manner: Manner,
-) -> Result<u64, Error> {
-    let share = insert(tx, rows, manner)?;
+) -> Result<Option<u64>, Error> {
+    let Some(share) = insert(tx, rows, manner)? else { return Ok(None) };
     write_tallies(tx, &share)?;
     write_rest(tx, batch)?;
-    Ok(share.ballots())
+    Ok(Some(share.ballots()))
 }
 
 /// Inserts what is new of the rows, and tells its share of the tallies. A server tells how many rows it inserted,
 /// not which. If it inserted all, that is enough, and one walk through the primary key has done it. If not, the
-/// walk is undone and done again for each group of rows that add the same to the tallies.
-fn insert(tx: &mut Transaction<'_>, rows: &[Row], manner: Manner) -> Result<Share, Error> {
+/// walk is to be undone and done again with repeats: for each group of rows that add the same to the tallies.
+fn insert(tx: &mut Transaction<'_>, rows: &[Row], manner: Manner) -> Result<Option<Share>, Error> {
     let mut alike: BTreeMap<(i64, u64), u64> = BTreeMap::new();
     for row in rows {
         *alike.entry((row.poll_id, row.picks)).or_default() += 1;
     }
     let mut share = Share::default();
     if alike.len() > 1 && !manner.repeats {
-        tx.query_drop("SAVEPOINT ballots")?;
-        if insert_rows(tx, rows, manner)? == rows.len() as u64 {
-            alike.into_iter().for_each(|((poll_id, picks), new)| share.add(poll_id, picks, new));
-            return Ok(share);
+        if insert_rows(tx, rows, manner)? < rows.len() as u64 {
+            return Ok(None);
         }
-        tx.query_drop("ROLLBACK TO SAVEPOINT ballots")?;
+        alike.into_iter().for_each(|((poll_id, picks), new)| share.add(poll_id, picks, new));
+        return Ok(Some(share));
     }
     let mut groups: BTreeMap<(i64, u64), Vec<Row>> = BTreeMap::new();
     rows.iter().for_each(|row| groups.entry((row.poll_id, row.picks)).or_default().push(*row));
     for ((poll_id, picks), rows) in groups {
         share.add(poll_id, picks, insert_rows(tx, &rows, manner)?);
     }
-    Ok(share)
+    Ok(Some(share))
 }
 
 /// How many of the rows were new.

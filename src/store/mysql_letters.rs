@@ -53,7 +53,8 @@ pub(super) fn settle(connection: &mut Conn, verdicts: &[([u8; 16], Verdict)]) ->
     }
     let rows = std::mem::take(&mut settlement.batch.rows);
     let ballots = rows.len() as u64;
-    let counted = write_ballots(&mut tx, &in_key_order(rows), &settlement.batch, Manner::default())?;
+    let manner = Manner { repeats: true, ..Manner::default() };
+    let counted = write_ballots(&mut tx, &in_key_order(rows), &settlement.batch, manner)?.unwrap_or_default();
     tx.commit()?;
     Ok(settlement.settled(ballots, counted))
 }

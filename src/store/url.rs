@@ -46,7 +46,10 @@ impl DatabaseUrl {
         match (url.host_str(), named) {
             (None | Some(""), _) => fail("the MySQL URL names no host"),
             (_, false) => fail("the MySQL URL names no database"),
-            _ => Ok(DatabaseUrl::Mysql(url)),
+            _ => match super::mysql::check_parameters(&url) {
+                Ok(()) => Ok(DatabaseUrl::Mysql(url)),
+                Err(why) => fail(&format!("the MySQL URL: {why}")),
+            },
         }
     }
 }
@@ -72,6 +75,17 @@ impl fmt::Display for DatabaseUrl {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn parameters_that_the_driver_would_refuse_are_refused_before_connecting() {
+        for (bad, why) in
+            [("tls=maybe", "tls= takes on or unverified"), ("nonsense=1", "nonsense"), ("pool_min=x", "pool_min")]
+        {
+            let message = DatabaseUrl::new(&format!("mysql://u:s3cret@h/d?{bad}")).unwrap_err().to_string();
+            assert!(message.contains(why) && !message.contains("s3cret"), "{message}");
+        }
+        assert!(DatabaseUrl::new("mysql://u:s3cret@h/d?tls=unverified").is_ok());
+    }
 
     #[test]
     fn a_password_is_never_shown() {

@@ -228,6 +228,24 @@ fn a_writer_stopped_between_its_steps_until_its_slot_is_closed_takes_a_new_ticke
 }
 
 #[test]
+fn a_ticket_taken_ahead_is_not_used_in_the_queue_of_another_prefix() {
+    let memcached = Memcached::start();
+    let address = Address::new(&memcached.address()).unwrap();
+    let mut connection = Connection::open(&address, Duration::from_secs(10)).unwrap();
+    let queues = ["poll-queue", "other-queue"].map(|prefix| Keys::new(Prefix::new(prefix).unwrap()));
+    let mut epochs = [const { Vec::new() }; 2];
+    for round in 0..6 {
+        let queue = round / 3;
+        enqueue(&mut connection, &queues[queue], &[b"x"], &mut |ticket| epochs[queue].push(ticket.epoch_start()))
+            .unwrap();
+    }
+    let [mut first, mut second] = epochs;
+    first.dedup();
+    second.dedup();
+    assert!(first.len() == 1 && second.len() == 1 && first != second, "{first:?} {second:?}");
+}
+
+#[test]
 fn a_real_writer_suspended_and_revived_after_the_flush_is_counted_once() {
     let memcached = Memcached::start();
     let site = Site::new(&[&memcached]);

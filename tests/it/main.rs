@@ -25,6 +25,8 @@ mod old_scripts;
 mod overtaken;
 mod readme;
 mod refusals;
+mod scale;
+mod shared_queues;
 mod signals;
 mod status_check;
 mod store_conformance;

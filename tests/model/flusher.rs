@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`At::Head`] | `store.queue_head` of `Drain::run` |
 //! | [`At::Lock`], [`At::Ensure`], [`At::Unlock`] | `queue::lock` |
-//! | [`At::Epochs`], [`At::Counter`], [`At::Hint`], [`At::Shadow`] | `queue::reader::position`; the shadow's `add` and look taken as one, for the lock is held |
+//! | [`At::Epochs`], [`At::Counter`], [`At::Hint`], [`At::Shadow`], [`At::ShadowLook`] | `queue::reader::position` |
 //! | [`At::SweepLook`], [`At::SweepDelete`], [`At::SweepHint`] | `Drain::sweep` |
 //! | [`At::Plan`], [`At::ForgetShadow`] | `Drain::salvage_and_plan` |
 //! | [`At::Read`], [`At::Close`] | `queue::reader::fetch`, slot by slot |
@@ -31,6 +31,7 @@ pub enum At {
     Counter,
     Hint,
     Shadow,
+    ShadowLook,
     Unlock,
     SweepLook,
     SweepDelete,

@@ -108,10 +108,8 @@ impl Flusher {
                 self.noted = shared.servers[index].head;
                 self.at = At::Shadow;
             }
-            At::Shadow => {
-                self.settle_shadow(config, shared);
-                self.at = At::Unlock;
-            }
+            At::Shadow => self.settle_shadow(config, shared),
+            At::ShadowLook => self.take_up_shadow(shared),
             At::Unlock => {
                 shared.servers[index].lock = Some(0);
                 self.holds_lock = false;
@@ -168,25 +166,31 @@ impl Flusher {
 
     fn settle_shadow(&mut self, config: &Config, shared: &mut Shared) {
         let index = usize::from(self.server);
+        self.at = At::Unlock;
         if config.has(Bug::NoShadow) {
             return;
         }
-        if !self.legacy && config.has(Bug::NoLegacySalvage) {
-            shared.servers[index].legacy = None;
-            return;
-        }
         let continued = self.last.zip(self.seen).is_some_and(|(last, seen)| last.continues(seen));
-        if !self.legacy && continued {
+        if !self.legacy && (continued || config.has(Bug::NoLegacySalvage)) {
             shared.servers[index].legacy = None;
             return;
         }
         let epoch = shared.servers[index].legacy.unwrap_or_else(|| shared.fresh_epoch(config).epoch());
         shared.servers[index].legacy = Some(epoch);
+        self.at = At::ShadowLook;
+    }
+
+    fn take_up_shadow(&mut self, shared: &Shared) {
+        let Some(epoch) = shared.servers[usize::from(self.server)].legacy else {
+            self.at = At::Shadow;
+            return;
+        };
         let shadow = Ticket::start_of(epoch);
         self.shadow = Some(shadow);
         if self.legacy {
             self.last = self.last.map(|last| Ticket(shadow.0 | last.sequence()));
         }
+        self.at = At::Unlock;
     }
 
     fn unlocked(&mut self, config: &Config, shared: &Shared) {

@@ -93,6 +93,7 @@ fn a_voter_falls_back_from_server_to_server_to_database_to_spool() {
 #[test]
 fn two_copies() {
     holds(Config { servers: 2, copies: 2, restarts: 1, deaths: 1, voters: 1, ..CALM });
+    holds(Config { servers: 2, copies: 2, restarts: 1, deaths: 1, voters: 1, attempts: 1, flushes: 2, ..CALM });
     holds(Config { servers: 2, copies: 2, cuts: 1, voters: 1, attempts: 1, flushes: 2, ..CALM });
 }
 
@@ -122,6 +123,12 @@ fn a_script_begins_the_queue() {
         window: 4,
         ..CALM
     });
+}
+
+#[test]
+fn first_flushes_meet_over_a_shadow_epoch() {
+    holds(Config { start: Start::Nothing, flushers: 2, voters: 1, window: 3, ..CALM });
+    holds(Config { start: Start::Legacy, flushers: 2, voters: 1, attempts: 2, window: 3, ..CALM });
 }
 
 /// Minutes of a release build, hours of a debug build.

@@ -13,7 +13,7 @@ pub const ONCE: &str = "nothing is counted twice";
 pub const RIGHTFUL: &str = "a flusher that lost its right writes nothing";
 pub const FORWARD: &str = "a head never goes back";
 pub const HONEST: &str = "nobody is turned away who has not voted";
-pub const SPARE: &str = "with two copies one server's restart loses nothing";
+pub const SPARE: &str = "with two copies one server's restart loses nothing but what another refused";
 
 /// Every property.
 pub fn all() -> Vec<Property<Config>> {
@@ -33,7 +33,8 @@ pub fn all() -> Vec<Property<Config>> {
         Property::always(RIGHTFUL, |_, world: &World| !world.shared.database.written_without_right),
         Property::always(FORWARD, |_, world: &World| !world.shared.database.went_back),
         Property::always(SPARE, |config: &Config, world: &World| {
-            config.copies == 1 || config.restarts > 1 || world.shared.acknowledged & world.shared.lost == 0
+            let Shared { acknowledged, lost, starved, .. } = world.shared;
+            config.copies == 1 || config.restarts > 1 || acknowledged & lost & !starved == 0
         }),
         Property::always(HONEST, |_, world: &World| !world.shared.turned_away),
     ]

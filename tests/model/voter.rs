@@ -10,6 +10,8 @@
 //! | [`At::Store`] | `Booth::store`, a fold without a queue |
 //! | [`At::Spool`] | `Booth::spool` |
 //!
+//! A ticket that `enqueue` took ahead, with its last entry, is for the model one that the voter took and was slow to fill.
+//!
 //! A failure of any exchange is the end of `Servers::attempt`: on to the next server in rank, never back.
 
 use crate::config::{Bug, Config};
@@ -156,7 +158,10 @@ impl Voter {
         }
         self.tickets += 1;
         match self.tickets == config.attempts {
-            true => self.leave(config, shared),
+            true => {
+                shared.starved |= 1 << self.ballot;
+                self.leave(config, shared);
+            }
             false => (self.at, self.ticket) = (At::Take, Ticket(0)),
         }
     }

@@ -30,13 +30,15 @@ pub enum Fate {
 pub struct Shared {
     pub servers: [Memcached; 2],
     pub database: Database,
-    /// Ballots in the spool, as bits; so are the next three.
+    /// Ballots in the spool, as bits; so are the next four.
     pub spool: u8,
     pub acknowledged: u8,
     /// An entry of these was stored, and its writer heard of it.
     pub taken: u8,
     /// Ballots whose last copy went with its server, or was evicted.
     pub lost: u8,
+    /// Every slot that their writer got on some server was closed before it came, so they have a copy less.
+    pub starved: u8,
     /// A voter was told that it had voted, and had not.
     pub turned_away: bool,
     next_epoch: u8,
@@ -150,8 +152,9 @@ impl World {
             cuts: config.cuts,
             database: config.database_faults,
         };
-        let (database, spool, acknowledged, taken, lost) = (Database::EMPTY, 0, 0, 0, 0);
-        let shared = Shared { servers, database, spool, acknowledged, taken, lost, turned_away: false, next_epoch };
+        let (database, spool, acknowledged, taken, lost, starved) = (Database::EMPTY, 0, 0, 0, 0, 0);
+        let turned_away = false;
+        let shared = Shared { servers, database, spool, acknowledged, taken, lost, starved, turned_away, next_epoch };
         World { shared, actors, faults }
     }
 

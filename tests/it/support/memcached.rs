@@ -97,8 +97,21 @@ impl Talk {
 
     /// `incr`: the new value, or nothing for a missing key.
     pub(crate) fn incr(&mut self, key: &str) -> Option<u64> {
-        self.say(&format!("incr {key} 1\r\n"));
+        self.incr_by(key, 1)
+    }
+
+    /// `incr` by so much.
+    pub(crate) fn incr_by(&mut self, key: &str, delta: u64) -> Option<u64> {
+        self.say(&format!("incr {key} {delta}\r\n"));
         self.line().parse().ok()
+    }
+
+    /// One of the server's statistics.
+    pub(crate) fn stat(&mut self, name: &str) -> u64 {
+        self.say("stats\r\n");
+        let lines: Vec<_> = std::iter::from_fn(|| Some(self.line()).filter(|line| line != "END")).collect();
+        let value = lines.iter().find_map(|line| line.strip_prefix("STAT ")?.strip_prefix(name)?.strip_prefix(' '));
+        value.unwrap().parse().unwrap()
     }
 
     /// `set`.
@@ -117,14 +130,6 @@ impl Talk {
     pub(crate) fn delete(&mut self, key: &str) {
         self.say(&format!("delete {key}\r\n"));
         self.line();
-    }
-
-    /// A number out of `stats`.
-    pub(crate) fn stat(&mut self, name: &str) -> u64 {
-        self.say("stats\r\n");
-        let lines: Vec<_> = std::iter::repeat_with(|| self.line()).take_while(|line| line != "END").collect();
-        let found = lines.iter().find_map(|line| line.strip_prefix("STAT ")?.strip_prefix(name)?.strip_prefix(' '));
-        found.unwrap().parse().unwrap()
     }
 
     /// `get`: the value, or nothing.
