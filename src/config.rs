@@ -12,6 +12,10 @@
 //! [serve]
 //! listen = "127.0.0.1:8080"
 //! trusted-proxy = ["127.0.0.1"]
+//!
+//! [sync]
+//! lists = "/etc/weir/lists"
+//! max-delete = "5%"
 //! ```
 //!
 //! It refuses a file with a table or key that it does not know: a misspelt setting that is passed over in
@@ -34,6 +38,12 @@ pub struct Key {
     pub variable: &'static str,
     /// Whether its value must never be shown.
     pub secret: bool,
+}
+
+impl Key {
+    fn place(self) -> (&'static str, &'static str) {
+        (self.table, self.name)
+    }
 }
 
 const fn poll(name: &'static str, variable: &'static str) -> Key {
@@ -76,8 +86,27 @@ pub const WAITING_MAX: Key = serve("waiting-max", "WEIR_WAITING_MAX");
 /// How many connections the web service has at once.
 pub const CONNECTIONS_MAX: Key = serve("connections-max", "WEIR_CONNECTIONS_MAX");
 
+const fn sync(name: &'static str, variable: &'static str) -> Key {
+    Key { table: "sync", name, variable, secret: false }
+}
+
+/// The directory of the lists.
+pub const LISTS: Key = sync("lists", "WEIR_LISTS");
+/// How much a run may delete.
+pub const MAX_DELETE: Key = sync("max-delete", "WEIR_MAX_DELETE");
+/// The remote shell and its arguments.
+pub const RSH: Key = sync("rsh", "WEIR_RSH");
+/// How often a lost connection is tried again.
+pub const RETRIES: Key = sync("retries", "WEIR_RETRIES");
+/// The pause before the first of these tries.
+pub const RETRY_WAIT: Key = sync("retry-wait", "WEIR_RETRY_WAIT");
+/// How many hosts at once.
+pub const PARALLEL: Key = sync("parallel", "WEIR_PARALLEL");
+/// The directory of the logs.
+pub const LOG_DIR: Key = sync("log-dir", "WEIR_LOG_DIR");
+
 /// Every setting, in the order in which they are shown. No two have one name.
-pub const KEYS: [Key; 15] = [
+pub const KEYS: [Key; 22] = [
     MEMCACHED,
     PREFIX,
     DATABASE,
@@ -93,10 +122,17 @@ pub const KEYS: [Key; 15] = [
     TITLE,
     WAITING_MAX,
     CONNECTIONS_MAX,
+    LISTS,
+    MAX_DELETE,
+    RSH,
+    RETRIES,
+    RETRY_WAIT,
+    PARALLEL,
+    LOG_DIR,
 ];
 
 /// The tables of the file, as a message names them.
-const TABLES: &str = "[poll] or [serve]";
+const TABLES: &str = "[poll], [serve] or [sync]";
 
 /// The environment variable that names the configuration file.
 pub const CONFIG_VARIABLE: &str = "WEIR_CONFIG";
@@ -152,8 +188,11 @@ pub enum ConfigError {
 #[derive(Debug, Default)]
 pub struct Config {
     file: Option<PathBuf>,
-    settings: HashMap<&'static str, Setting>,
+    settings: Settings,
 }
+
+/// By table and name.
+type Settings = HashMap<(&'static str, &'static str), Setting>;
 
 impl Config {
     /// Brings flags, environment and file together. `flags` are the values given on the command line, by
@@ -178,12 +217,12 @@ impl Config {
         for key in KEYS {
             if let Some(value) = filled(variable, key.variable) {
                 let value = value.into_string().map_err(|_| ConfigError::NotUtf8(key.variable))?;
-                settings.insert(key.name, Setting { value, origin: Origin::Environment(key.variable) });
+                settings.insert(key.place(), Setting { value, origin: Origin::Environment(key.variable) });
             }
         }
         for (key, value) in flags {
             if let Some(value) = value {
-                settings.insert(key.name, Setting { value: value.clone(), origin: Origin::Flag(key.name) });
+                settings.insert(key.place(), Setting { value: value.clone(), origin: Origin::Flag(key.name) });
             }
         }
         Ok(Config { file: path, settings })
@@ -196,7 +235,7 @@ impl Config {
 
     /// A setting's value, if somebody set it.
     pub fn get(&self, key: Key) -> Option<&Setting> {
-        self.settings.get(key.name)
+        self.settings.get(&key.place())
     }
 
     /// A setting turned into what it means; without one, `default`.
@@ -233,7 +272,7 @@ fn default_files(variable: &dyn Fn(&str) -> Option<std::ffi::OsString>) -> Vec<P
     folders.map(|folder| folder.join("weir/weir.toml")).collect()
 }
 
-fn read_file(path: &Path) -> Result<HashMap<&'static str, Setting>, ConfigError> {
+fn read_file(path: &Path) -> Result<Settings, ConfigError> {
     let text =
         std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable { path: path.to_path_buf(), source })?;
     let line_of = |offset: usize| text.bytes().take(offset).filter(|byte| *byte == b'\n').count() + 1;
@@ -267,7 +306,7 @@ fn read_file(path: &Path) -> Result<HashMap<&'static str, Setting>, ConfigError>
                 return fail(value.span().start, message);
             };
             let origin = Origin::File(path.to_path_buf(), line_of(name.span().start));
-            settings.insert(key.name, Setting { value: text, origin });
+            settings.insert(key.place(), Setting { value: text, origin });
         }
     }
     Ok(settings)
@@ -312,6 +351,10 @@ mod tests {
         let config = load(file, &[("WEIR_PREFIX", "env")], Some("flag")).unwrap();
         assert_eq!(value(&config, PREFIX), ("flag".into(), "flag --prefix".into()));
         assert!(config.get(SPOOL).is_none());
+        let config =
+            load("[sync]\nmax-delete = 20\n\n[poll]\ncopies = 2\n", &[("WEIR_LISTS", "/lists")], None).unwrap();
+        assert_eq!((value(&config, MAX_DELETE).0.as_str(), value(&config, COPIES).0.as_str()), ("20", "2"));
+        assert_eq!(value(&config, LISTS), ("/lists".into(), "environment WEIR_LISTS".into()));
     }
 
     #[test]
@@ -322,6 +365,7 @@ mod tests {
             ("prefix = 'x'\n", 1, "outside of a table"),
             ("[poll]\nprefix = 'x\n", 2, ""),
             ("[poll]\ncopies = true\n", 2, "expected a string"),
+            ("[sync]\ncopies = 1\n", 2, "expected one of lists, "),
         ] {
             let message = load(file, &[], None).unwrap_err().to_string();
             assert!(message.contains(&format!("weir.toml:{line}: ")) && message.contains(says), "{message}");

@@ -108,6 +108,39 @@ fn check_points_at_the_place_and_exits_1_on_an_error_only() {
 }
 
 #[test]
+fn what_is_no_list_is_refused_and_keeps_no_other_from_being_checked() {
+    let lists = Lists::new(&[("good", "- *.o\n"), ("bad", "+x\n- y\n")]);
+    assert!(std::process::Command::new("mkfifo").arg(lists.0.path().join("pipe")).status().unwrap().success());
+    for (list, wanted) in [
+        ("pipe", "pipe: the list is a pipe, not a regular file"),
+        (".", ".: the list is a directory"),
+        ("/dev/zero", "/dev/zero: the list is a device"),
+        ("/dev/full", "/dev/full: the list is a device"),
+    ] {
+        for arguments in [&["check", list][..], &["expand", list], &["explain", list, "x"]] {
+            let (code, out, err) = lists.text(arguments, b"");
+            assert!(code == 1 && out.is_empty() && err.contains(wanted), "{arguments:?}: {err}");
+        }
+    }
+    let (code, out, err) = lists.text(&["check", "pipe", "bad", "good"], b"");
+    assert!(code == 1 && out.contains("bad:1:1"), "{out}");
+    assert!(err.contains("pipe: the list is a pipe") && err.contains("in 2 lists; 1 list not read"), "{err}");
+    let (code, _, err) = lists.text(&["check", "--source", "missing", "good"], b"");
+    assert!(code == 1 && err.contains("source missing: cannot be read: No such file"), "{err}");
+    let (code, _, err) = lists.text(&["check", "--source", "bad", "good"], b"");
+    assert!(code == 1 && err.contains("source bad: cannot be read: not a directory"), "{err}");
+}
+
+#[test]
+fn a_stream_without_lines_is_no_path() {
+    let lists = Lists::new(&[("list", "- *.o\n")]);
+    for arguments in [&["explain", "list"][..], &["from-paths"]] {
+        let (code, _, err) = lists.text(arguments, &[b'a'; 100_000]);
+        assert!(code == 1 && err.contains("standard input: a path of over 65536 bytes"), "{err}");
+    }
+}
+
+#[test]
 fn strict_and_quiet_change_what_a_later_hidden_parent_is() {
     let lists = Lists::new(&[("list", NOTES)]);
     let (code, out, _) = lists.text(&["check", "list"], b"");

@@ -75,6 +75,24 @@ fn text_that_reads_otherwise_than_it_looks() {
 }
 
 #[test]
+fn what_to_write_instead_of_a_filter_rule_does_what_was_meant() {
+    for (text, wanted) in [
+        ("include x", "write `+ x`; if a file has that name, write `- include x`"),
+        ("S x", "write `+ x`; "),
+        ("hide  x", "write `- x`; "),
+        ("P x", "delete the line: a list says only what is sent"),
+        ("protect x", "delete the line: "),
+        ("R x", "delete the line: "),
+        (": .rsync-filter", "write the rules of that file here"),
+        ("+", "delete the line; if a file has that name, write `- +`"),
+    ] {
+        let report = check("list", format!("{text}\n- y\n").as_bytes(), Options::default()).unwrap();
+        let help = report.findings[0].help.as_deref().unwrap();
+        assert!(help.starts_with(wanted), "{text}: {help}");
+    }
+}
+
+#[test]
 fn patterns_that_can_match_nothing() {
     for (pattern, code) in [
         ("a//", "empty-name"),

@@ -83,10 +83,10 @@ pub fn code_of(error: &anyhow::Error) -> u8 {
 /// `weir sync` passes on what rsync ended with.
 fn of_sync(error: &sync::Error) -> u8 {
     match error {
-        sync::Error::Refused(_) | sync::Error::Lock(sync::LockError::Held { .. }) => REFUSED,
-        sync::Error::Rsync { code } => u8::try_from(*code).unwrap_or(FAILED),
+        refused if refused.refusal_code().is_some() => REFUSED,
+        sync::Error::Rsync { code } | sync::Error::Count { code } => u8::try_from(*code).unwrap_or(FAILED),
         sync::Error::Stopped => INTERRUPTED,
-        sync::Error::Lock(_) | sync::Error::Start(_) | sync::Error::Killed(_) => FAILED,
+        _ => FAILED,
     }
 }
 

@@ -1,4 +1,4 @@
-//! The settings of polls: their flags, their defaults, and what their texts mean.
+//! The settings of polls (those of runs are in `sync/settings.rs`): their flags, their defaults, and what their texts mean.
 
 use std::path::PathBuf;
 use std::time::Duration;

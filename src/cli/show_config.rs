@@ -8,6 +8,7 @@ use crate::store::DatabaseUrl;
 
 use super::output::Output;
 use super::settings::{SettingsArgs, default_text, settings_of};
+use super::sync::settings::{check as check_sync, default_text as sync_default};
 
 /// Arguments of `weir config`.
 #[derive(clap::Args, Debug)]
@@ -32,9 +33,11 @@ impl Args {
     /// Prints the settings, passwords and secrets hidden; then checks that they can be used.
     pub fn run(self, out: &mut Output) -> Result<()> {
         let config = self.settings.config(&[])?;
+        let mut table = "";
         for key in KEYS {
             let setting = config.get(key);
-            let value = setting.map(|setting| setting.value.clone()).or_else(|| default_text(key));
+            let default = || default_text(key).or_else(|| sync_default(key).map(str::to_owned));
+            let value = setting.map(|setting| setting.value.clone()).or_else(default);
             let value = value.map(|value| match key.name {
                 _ if key.secret => "***".into(),
                 // What cannot be read as a URL may still hold a password.
@@ -48,11 +51,16 @@ impl Args {
             if self.json {
                 out.json(&shown)?;
             } else {
+                if key.table != table {
+                    table = key.table;
+                    out.line(format_args!("[{table}]"))?;
+                }
                 let value = shown.value.as_deref().unwrap_or("(none)");
                 out.line(format_args!("{:<15} {value}    ({})", shown.name, shown.origin))?;
             }
         }
         settings_of(&config)?;
-        super::poll::check_serve(&config)
+        super::poll::check_serve(&config)?;
+        check_sync(&config)
     }
 }

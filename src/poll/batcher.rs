@@ -20,16 +20,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
 
 use super::ballot::IdentityKey;
 use super::servers::Ranking;
 use super::site::Site;
 use super::vote::{Booth, Deposit, Outcome, Vote};
-
-/// How long a lane looks out, at most, for as many votes as it has just answered: about as long as it takes to wake
-/// their casters, and far less than a round trip.
-const COME_BACK: Duration = Duration::from_micros(20);
 
 /// How much a batcher takes on.
 #[derive(Debug, Clone, Copy)]
@@ -227,17 +222,9 @@ fn run(desk: &Mutex<Desk>, receiver: &Receiver<Gathered>, waiting: &AtomicUsize,
             let gathered = std::iter::once(first).chain(receiver.try_iter()).take(batch_max);
             let (votes, replies): (Vec<_>, Vec<_>) = gathered.map(|one| (one.vote, one.reply)).unzip();
             waiting.fetch_sub(votes.len(), Ordering::Relaxed);
-            let answered = votes.len();
             let (outcomes, failures) = desk.cast(votes);
             for (reply, outcome) in replies.into_iter().zip(outcomes) {
                 reply(Answer { outcome, failures: failures.clone() });
-            }
-            if answered > 1 {
-                // Those who are answered come back at once if they have more; the first need not go alone.
-                let until = Instant::now() + COME_BACK;
-                while waiting.load(Ordering::Relaxed) < answered && Instant::now() < until {
-                    std::thread::yield_now();
-                }
             }
             next = receiver.try_recv().ok();
         }

@@ -6,9 +6,17 @@
 //! NUL is not read, and rsync drops lines too long for it. A prefix with nothing behind it stops rsync, and
 //! so this reader refuses the list.
 
+use std::fs::{File, FileType};
+use std::io::Read;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
+use super::lint::shown;
 use super::pattern::Pattern;
+
+/// The largest list that is read: thousands of times what a person writes, and far from filling the memory.
+const LIST_MAX_BYTES: u64 = 16 << 20;
 
 /// The longest line that rsync keeps, and the longest pattern, in bytes.
 const LINE_MAX_BYTES: usize = 5119;
@@ -114,6 +122,20 @@ pub enum ListError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// It is no regular file: a pipe may never end, a device may never begin.
+    #[error("{path}: the list is {what}, not a regular file")]
+    Kind {
+        /// The path of the list.
+        path: String,
+        /// What it is, with its article.
+        what: &'static str,
+    },
+    /// It is larger than any list.
+    #[error("{path}: larger than any list (over {} MiB); is it one?", LIST_MAX_BYTES >> 20)]
+    TooBig {
+        /// The path of the list.
+        path: String,
+    },
     /// A `+ ` or `- ` has nothing behind it; rsync refuses the list.
     #[error("{path}:{line}: a rule without a pattern; rsync stops here")]
     NoPattern {
@@ -145,13 +167,10 @@ impl List {
     /// Reads the list at `path`.
     ///
     /// # Errors
-    /// [`ListError`] when the file cannot be read or rsync would refuse it or drop a line of it.
+    /// [`ListError`] when it is no regular file or cannot be read, or rsync would refuse it or drop a line of it.
     pub fn read(path: &Path) -> Result<List, ListError> {
-        let name = path.display().to_string();
-        match std::fs::read(path) {
-            Ok(text) => List::parse(&name, &text),
-            Err(source) => Err(ListError::Read { path: name, source }),
-        }
+        let (name, text) = read_file(path)?;
+        List::parse(&name, &text)
     }
 
     /// Reads a list out of its bytes.
@@ -184,6 +203,33 @@ impl List {
             text.push(b'\n');
         }
         text
+    }
+}
+
+/// Reads the file of a list; gives its name for messages, and its bytes.
+pub(crate) fn read_file(path: &Path) -> Result<(String, Vec<u8>), ListError> {
+    let name = shown(path.as_os_str().as_bytes());
+    let unreadable = |source| ListError::Read { path: name.clone(), source };
+    // Asked before it is opened: to open a pipe is to wait for its other end.
+    let kind = path.metadata().map_err(unreadable)?.file_type();
+    if !kind.is_file() {
+        return Err(ListError::Kind { path: name, what: kind_name(kind) });
+    }
+    let mut text = Vec::new();
+    let file = File::open(path).map_err(unreadable)?;
+    file.take(LIST_MAX_BYTES + 1).read_to_end(&mut text).map_err(unreadable)?;
+    if text.len() as u64 > LIST_MAX_BYTES {
+        return Err(ListError::TooBig { path: name });
+    }
+    Ok((name, text))
+}
+
+fn kind_name(kind: FileType) -> &'static str {
+    match kind {
+        _ if kind.is_dir() => "a directory",
+        _ if kind.is_fifo() => "a pipe",
+        _ if kind.is_socket() => "a socket",
+        _ => "a device",
     }
 }
 

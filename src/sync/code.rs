@@ -40,6 +40,11 @@ pub fn meaning(code: i32) -> &'static str {
     }
 }
 
+/// The same of a dry run, which copies nothing.
+pub fn meaning_of_count(code: i32) -> &'static str {
+    if code == PARTIAL { "the source or part of it could not be read" } else { meaning(code) }
+}
+
 /// Whether the next try may do better: lost connections and time-outs, which come and go.
 pub fn worth_retrying(code: i32) -> bool {
     matches!(code, 5 | 10 | 12 | 30 | 35 | 255)

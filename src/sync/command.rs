@@ -27,7 +27,9 @@ pub(super) fn command(source: &Place, to: &Place, settings: &Settings, mode: Mod
     command.args(["--archive", "--delete-after", "--delete-excluded", "--exclude-from=-", FORMAT]);
     command.args(["--no-human-readable", if progress { "--info=stats2,progress2,flist2" } else { "--info=stats2" }]);
     if source.is_remote() || to.is_remote() {
-        command.args(["--compress", "--secluded-args"]);
+        // By its old name, which is the only one that rsync before 3.2.6 knows. A daemon's message of the day would
+        // come between the lines that are read.
+        command.args(["--compress", "--protect-args", "--no-motd"]);
     }
     if let Some(rsh) = &settings.rsh {
         command.arg(with_value("--rsh=", rsh));

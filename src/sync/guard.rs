@@ -62,15 +62,13 @@ impl Limit {
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)]
 pub enum Refusal {
-    #[error("{}: no host name: letters, digits, `-`, `_` and `.` only", shown(.0.as_bytes()))]
+    #[error("`{}` is no host name: letters, digits, `-`, `_` and `.` only", shown(.0.as_bytes()))]
     HostName(String),
     #[error("no list for host {host}: there is no {}; another host's list is used only when named with --list{}",
         shown(path.as_os_str().as_bytes()), did_you_mean(meant))]
     NoList { host: HostName, path: PathBuf, meant: Vec<String> },
     #[error(transparent)]
     List(#[from] ListError),
-    #[error("{}: the list is {what}, not a regular file", shown(path.as_os_str().as_bytes()))]
-    ListKind { path: PathBuf, what: &'static str },
     #[error("{0}: the list has no rule, so everything would be sent")]
     NoRule(String),
     #[error(
@@ -108,6 +106,46 @@ pub enum Refusal {
     TooMany { deleted: u64, entries: u64, limit: u64 },
 }
 
+/// The deletions that a run is refused for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deletions {
+    /// Entries that would be deleted.
+    pub deleted: u64,
+    /// Entries in what the run touches of the destination.
+    pub entries: u64,
+    /// How many may be deleted; none if the refusal does not depend on it.
+    pub limit: Option<u64>,
+}
+
+impl Refusal {
+    /// A word for the kind of refusal, for scripts; it stays the same.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Refusal::HostName(_) => "host_name",
+            Refusal::NoList { .. } => "no_list",
+            Refusal::List(_) | Refusal::NoRule(_) => "list",
+            Refusal::Strict { .. } => "strict",
+            Refusal::Source { .. } | Refusal::SourceKind(_) | Refusal::SourceLink(_) => "source",
+            Refusal::SourceEmpty(_) => "source_empty",
+            Refusal::Destination { .. } | Refusal::DestinationKind(_) | Refusal::DestinationRoot(_) => "destination",
+            Refusal::SourceInside { .. } | Refusal::DestinationInside { .. } | Refusal::Same { .. } => "overlap",
+            Refusal::BothRemote => "both_remote",
+            Refusal::NothingSent { .. } => "nothing_sent",
+            Refusal::TooMany { .. } => "too_many_deletions",
+        }
+    }
+
+    /// What was counted, if that is why.
+    pub fn deletions(&self) -> Option<Deletions> {
+        match *self {
+            // What is not sent is deleted, and nothing is sent.
+            Refusal::NothingSent { deleted } => Some(Deletions { deleted, entries: deleted, limit: None }),
+            Refusal::TooMany { deleted, entries, limit } => Some(Deletions { deleted, entries, limit: Some(limit) }),
+            _ => None,
+        }
+    }
+}
+
 fn percent(part: u64, whole: u64) -> u64 {
     (part * 100).checked_div(whole).unwrap_or(0)
 }
@@ -118,12 +156,6 @@ fn did_you_mean(meant: &[String]) -> String {
 
 /// Reads the list at `path` and opens its ways, or refuses it.
 pub(super) fn read_list(path: &Path, strict: bool) -> Result<Expansion, Refusal> {
-    let unreadable = |source| ListError::Read { path: shown(path.as_os_str().as_bytes()), source };
-    let kind = path.metadata().map_err(unreadable)?.file_type();
-    if !kind.is_file() {
-        let what = if kind.is_dir() { "a directory" } else { "a device, socket or pipe" };
-        return Err(Refusal::ListKind { path: path.to_owned(), what });
-    }
     let list = List::read(path)?;
     if list.rules.is_empty() {
         return Err(Refusal::NoRule(list.name));

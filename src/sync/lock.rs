@@ -1,7 +1,8 @@
 //! One run at a time into one destination, nor into a directory in or above it.
 //!
-//! Each run keeps a file with its destination, pid and host, and holds a `flock` on it as long as it lives; a run that is
-//! killed frees it. A new run reads the files of all that are going, one such reader at a time, and leaves if one
+//! Each run keeps a file with its destination, pid and host, and holds a `flock` on it as long as it lives. Its rsync
+//! inherits that lock: should weir be killed, its rsync may go on for hours, and the destination is free when both are
+//! gone. A new run reads the files of all that are going, one such reader at a time, and leaves if one
 //! of them stands in its way.
 //!
 //! The files are in `/run/lock/weir-sync-UID`, or below `/var/lock` or `/tmp` where that is missing. `$XDG_RUNTIME_DIR` and
@@ -18,6 +19,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::{FlockOperation, flock};
+use rustix::io::{Errno, FdFlags, fcntl_setfd};
+use rustix::process::{Pid, test_kill_process};
 
 use crate::rules::lint::shown;
 
@@ -83,13 +86,15 @@ impl Lock {
             let end = text.iter().position(|byte| *byte == b'\n').unwrap_or(text.len());
             let (holder, held) = (shown(&text[..end]), text.get(end + 1..).unwrap_or_default());
             if overlap(held, destination) {
-                let holder = format!("{holder}, into {}", shown(held));
+                let orphan = if is_gone(&holder) { "; that process is gone, and its rsync still going" } else { "" };
+                let holder = format!("{holder}, into {}{orphan}", shown(held));
                 return Err(LockError::Held { destination: shown(destination), holder });
             }
         }
         let path = directory.join(format!("{}-{}.run", std::process::id(), RUNS.fetch_add(1, Ordering::Relaxed)));
         let mut file = open(&path).map_err(failed(&path))?;
         flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|error| failed(&path)(error.into()))?;
+        fcntl_setfd(&file, FdFlags::empty()).map_err(|error| failed(&path)(error.into()))?;
         let host = gethostname::gethostname();
         let since = jiff::Zoned::now().strftime("%F %T").to_string();
         let first = format!("pid {} on {} since {since}\n", std::process::id(), shown(host.as_bytes()));
@@ -97,6 +102,12 @@ impl Lock {
         written.map_err(failed(&path))?;
         Ok(Lock { path, _file: file })
     }
+}
+
+/// Whether the process is gone that wrote `pid N ...`.
+fn is_gone(holder: &str) -> bool {
+    let pid = holder.split(' ').nth(1).and_then(|pid| Pid::from_raw(pid.parse().ok()?));
+    pid.is_some_and(|pid| test_kill_process(pid) == Err(Errno::SRCH))
 }
 
 /// Whether two destinations are one, or one of them is in the other.

@@ -24,7 +24,7 @@
 //! costs. What changes between the count and the run is bounded: rsync gets the limit as its own `--max-delete`.
 //!
 //! # What it refuses to do
-//! No shell is started and none interprets a name, here or there (`--secluded-args`). No rule comes from anywhere but
+//! No shell is started and none interprets a name, here or there (`--protect-args`). No rule comes from anywhere but
 //! the list. rsync's environment variables are not passed on. It never falls back from one host's list to
 //! another. It prints nothing: whoever calls it watches with a [`Watch`].
 
@@ -43,7 +43,7 @@ mod run;
 pub use code::{meaning, worth_retrying};
 pub use command::overridden_environment;
 pub use fleet::run_each;
-pub use guard::{Limit, LimitError, Refusal};
+pub use guard::{Deletions, Limit, LimitError, Refusal};
 pub use host::{HostName, LIST_SUFFIX, list_of};
 pub use lock::LockError;
 pub use options::{OptionError, RsyncOptions};

@@ -23,16 +23,22 @@ pub struct OptionError {
 
 const DELETES: &str = "what is deleted is for weir to count beforehand; see --max-delete and --force of weir sync";
 const SELECTS: &str = "which files are sent is for the list alone to say; put a rule there";
+const WHOLE_LIST: &str = "deletions come last, which needs the whole list first";
 const READS_LIST: &str = "it changes how rsync reads the list";
 const ROOT: &str = "it changes what the paths of the list are relative to";
 const OUTPUT: &str = "weir reads rsync's output; see -v, --json and --log-dir of weir sync";
 const OTHER_RUN: &str = "it makes another kind of run out of it";
 const VALUE: &str = "write its value behind a `=`";
 const SHELL: &str = "a shell on the other end would read the names";
+const ENDS_EARLY: &str =
+    "weir would take its end for a lost connection and try again; end weir itself, with timeout(1)";
+const BACKUP: &str =
+    "the run would delete what is kept beside the files; add --backup-dir=/DIR or =../DIR, outside of the destination";
 
 /// Long options that are refused, without `--` and `no-`; one that ends in `*` is any that begins so.
-const REFUSED: [(&str, &str); 49] = [
-    ("del*", DELETES),
+const REFUSED: [(&str, &str); 56] = [
+    ("del", DELETES),
+    ("delete*", DELETES),
     ("max-delete", DELETES),
     ("force", DELETES),
     ("ignore-errors", "an unreadable source would then be deleted from the destination"),
@@ -47,7 +53,8 @@ const REFUSED: [(&str, &str); 49] = [
     ("from0", READS_LIST),
     ("recursive", OTHER_RUN),
     ("r", OTHER_RUN),
-    ("inc-recursive", "deletions come last, which needs the whole list first"),
+    ("inc-recursive", WHOLE_LIST),
+    ("i-r", WHOLE_LIST),
     ("relative", ROOT),
     ("R", ROOT),
     ("implied-dirs", ROOT),
@@ -81,11 +88,16 @@ const REFUSED: [(&str, &str); 49] = [
     ("iconv", "names would then not be the bytes that the list is about"),
     ("progress", OUTPUT),
     ("POPT*", OTHER_RUN),
+    ("protocol", "under an old protocol rsync does not tell what is new, which the count needs"),
+    ("stop-after", ENDS_EARLY),
+    ("stop-at", ENDS_EARLY),
+    ("time-limit", ENDS_EARLY),
+    ("confine-root", "weir names the ends itself, and checks them"),
 ];
 
 /// Others that only concern the output.
-const REFUSED_OUTPUT: [&str; 10] =
-    ["info", "debug", "verbose", "v", "quiet", "stats", "stderr", "msgs2stderr", "outbuf", "h"];
+const REFUSED_OUTPUT: [&str; 11] =
+    ["info", "debug", "verbose", "v", "quiet", "stats", "stderr", "msgs2stderr", "outbuf", "h", "i"];
 
 /// Letters of a cluster that are refused.
 const REFUSED_LETTERS: [(u8, &str); 16] = [
@@ -111,7 +123,7 @@ const REFUSED_LETTERS: [(u8, &str); 16] = [
 const VALUED_LETTERS: &[u8] = b"BT@";
 
 /// Long options that take a value.
-const VALUED: [&str; 37] = [
+const VALUED: [&str; 38] = [
     "address",
     "backup-dir",
     "block-size",
@@ -140,15 +152,16 @@ const VALUED: [&str; 37] = [
     "partial-dir",
     "password-file",
     "port",
-    "protocol",
     "rsync-path",
     "skip-compress",
     "sockopts",
-    "stop-after",
-    "stop-at",
     "suffix",
     "temp-dir",
     "timeout",
+    "usermap",
+    "zc",
+    "zl",
+    "zt",
 ];
 
 /// Long options under which a dry run that finds nothing to do has done all that there is to do. Of others (say,
@@ -186,8 +199,10 @@ impl RsyncOptions {
     /// # Errors
     /// [`OptionError`] with the option and the reason for the first that is refused.
     pub fn new(options: &[OsString]) -> Result<RsyncOptions, OptionError> {
+        let keeps_elsewhere = options.iter().any(|option| is_backup_elsewhere(option));
         for option in options {
-            if let Err(reason) = check(option) {
+            let beside = !keeps_elsewhere && is_backup(option);
+            if let Err(reason) = if beside { Err(BACKUP) } else { check(option) } {
                 return Err(OptionError { option: shown(option.as_bytes()), reason });
             }
         }
@@ -206,6 +221,24 @@ impl RsyncOptions {
             name.is_some_and(|name| PLAIN.contains(&name))
         })
     }
+}
+
+/// Whether rsync is told to keep what it replaces. Under `--delete-excluded` the copies beside the files are
+/// nothing that the list sends, and the same run deletes them.
+fn is_backup(option: &OsStr) -> bool {
+    match option.as_bytes() {
+        [b'-', b'-', long @ ..] => long == b"backup" || long.starts_with(b"backup-dir="),
+        [b'-', letters @ ..] => {
+            letters.iter().take_while(|letter| !VALUED_LETTERS.contains(letter)).any(|letter| *letter == b'b')
+        }
+        _ => false,
+    }
+}
+
+/// A relative directory is one in the destination unless it leaves it.
+fn is_backup_elsewhere(option: &OsStr) -> bool {
+    let directory = option.as_bytes().strip_prefix(b"--backup-dir=").unwrap_or_default();
+    directory.starts_with(b"/") || directory.starts_with(b"../")
 }
 
 /// The name without `no-`, and whether a value follows behind `=`.
@@ -262,11 +295,22 @@ mod tests {
 
     #[test]
     fn what_breaks_no_promise_is_taken() {
-        for option in
-            ["--bwlimit=1000", "-H", "-AXz", "--no-owner", "--partial", "-B8192", "--chmod=F644", "--timeout=9"]
-        {
+        for option in [
+            "--bwlimit=1000",
+            "-H",
+            "-AXz",
+            "--no-owner",
+            "--partial",
+            "-B8192",
+            "--chmod=F644",
+            "--timeout=9",
+            "--delay-updates",
+            "--backup-dir=../old",
+            "-Tb",
+        ] {
             assert!(taken(&[option]).is_ok(), "{option}");
         }
+        assert!(taken(&["-b", "--backup-dir=/old", "--suffix=.old"]).is_ok());
     }
 
     #[test]
@@ -302,6 +346,16 @@ mod tests {
             "--old-args",
             "--no-s",
             "--old-d",
+            "--del",
+            "--delete-a",
+            "--i-r",
+            "--usermap",
+            "--protocol=28",
+            "--stop-after=9",
+            "--confine-root=/",
+            "--backup",
+            "-ab",
+            "--backup-dir=old",
         ] {
             assert!(taken(&["-H", option]).is_err(), "{option}");
         }

@@ -4,7 +4,7 @@
 //! `host:path` and `user@host:path` go through a remote shell, `host::module/path` and `rsync://host/module/path` to
 //! a daemon; all else is local. A colon before the first slash makes a place remote, unless something of that very
 //! name exists here. A local path gets `./` in front, so that neither `-` nor `:` means anything in it. Names on
-//! the other side are passed with `--secluded-args`, so no shell there reads them; rsync itself would still expand
+//! the other side are passed with `--protect-args`, so no shell there reads them; rsync itself would still expand
 //! wildcards in them, which are therefore escaped.
 //!
 //! It refuses what cannot be meant: an empty place, `/`, a host that a remote shell would take for an option.

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use super::code::{PARTIAL, VANISHED, meaning, worth_retrying};
+use super::code::{PARTIAL, VANISHED, meaning, meaning_of_count, worth_retrying};
 use super::command::{Mode, command, owns_its_group};
 use super::guard::{Limit, Refusal, check_places, judge, read_list};
 use super::host::{HostName, list_of};
@@ -98,8 +98,8 @@ pub struct Report {
     pub refusal: Option<Refusal>,
     /// Whether files vanished from the source meanwhile.
     pub vanished: bool,
-    /// How many times rsync was started again after a lost connection.
-    pub retried: u32,
+    /// Whether a dry run could not read part of the source; the real run would end with rsync's code 23.
+    pub partial: bool,
 }
 
 /// Why a run did not come to its end.
@@ -114,10 +114,30 @@ pub enum Error {
     Start(std::io::Error),
     #[error("rsync ended with code {code}: {}", meaning(*code))]
     Rsync { code: i32 },
+    #[error("rsync ended with code {code} before anything was touched: {}", meaning_of_count(*code))]
+    Count { code: i32 },
     #[error("rsync was killed by signal {0}")]
     Killed(i32),
     #[error("stopped")]
     Stopped,
+}
+
+impl Report {
+    /// What the process should end with all the same: what was done is told, and something is wrong.
+    pub fn trouble(&self) -> Option<Error> {
+        self.partial.then_some(Error::Count { code: PARTIAL })
+    }
+}
+
+impl Error {
+    /// If a guard said no: a word for why, for scripts.
+    pub fn refusal_code(&self) -> Option<&'static str> {
+        match self {
+            Error::Refused(refusal) => Some(refusal.code()),
+            Error::Lock(LockError::Held { .. }) => Some("held"),
+            _ => None,
+        }
+    }
 }
 
 impl Job {
@@ -137,7 +157,8 @@ impl Job {
         if settings.dry_run {
             let tally = tries.dry_run(watch, true)?;
             let refusal = if settings.force { None } else { judge(&tally.0, settings.limit).err() };
-            return Ok(Report { tally: tally.0, refusal, vanished: tally.1 == VANISHED, retried: tries.retried });
+            let (tally, code) = tally;
+            return Ok(Report { tally, refusal, vanished: code == VANISHED, partial: code == PARTIAL });
         }
         let touched = self.destination.touched(&self.source);
         let failed = |error| Refusal::Destination { path: self.destination.shown(), source: error };
@@ -155,13 +176,13 @@ impl Job {
             }
             // A dry run that went well and found nothing to do has done all that there is to do.
             if code == 0 && tally.is_nothing() && settings.options.are_plain() {
-                return Ok(Report { tally, retried: tries.retried, ..Report::default() });
+                return Ok(Report { tally, ..Report::default() });
             }
         }
         watch.phase(Phase::Running);
         let (tally, code) = tries.until_it_works(watch, Mode::Run { max_delete }, false)?;
         match code {
-            0 | VANISHED => Ok(Report { tally, refusal: None, vanished: code == VANISHED, retried: tries.retried }),
+            0 | VANISHED => Ok(Report { tally, vanished: code == VANISHED, ..Report::default() }),
             code => Err(Error::Rsync { code }),
         }
     }
@@ -194,7 +215,7 @@ impl Tries<'_> {
             return Ok((tally, code));
         }
         held.iter().for_each(|line| watch.message(line));
-        Err(Error::Rsync { code })
+        Err(Error::Count { code })
     }
 
     /// Starts rsync until it ends in another way than by a lost connection.

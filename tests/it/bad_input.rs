@@ -175,9 +175,15 @@ fn entries_that_are_no_ballots_become_dead_letters_and_block_nothing() {
 #[test]
 fn a_wrong_database_url_is_told_without_its_password() {
     let site = Site::new(&[]).with("WEIR_MEMCACHED", "127.0.0.1:1");
-    for bad in
-        ["mysql://u:s3cret@", "mysql://u:s3cret@h", "mysql://u:s3cret@h:x/d", "postgres://u:s3cret@h/d", "s3cret"]
-    {
+    for bad in [
+        "mysql://u:s3cret@",
+        "mysql://u:s3cret@h",
+        "mysql://u:s3cret@h:x/d",
+        "mysql://u:s3cret@h/d?tls=maybe",
+        "mysql://u:s3cret@h/d?no_such_parameter=1",
+        "postgres://u:s3cret@h/d",
+        "s3cret",
+    ] {
         for arguments in [&["poll", "list", "--database", bad][..], &["config", "--database", bad]] {
             let output = site.run(arguments);
             let message = stderr(&output);
@@ -187,10 +193,8 @@ fn a_wrong_database_url_is_told_without_its_password() {
         }
     }
     let nobody = format!("mysql://u:s3cret@127.0.0.1:{}/d", free_port());
-    for url in [nobody.clone(), nobody.clone() + "?tls=maybe", nobody.clone() + "?no_such_parameter=1"] {
-        let message = site.fails(1, &["poll", "list", "-vvv", "--database", &url]);
-        assert!(message.contains("mysql://u:***@127.0.0.1") && !message.contains("s3cret"), "{message}");
-    }
+    let message = site.fails(1, &["poll", "list", "-vvv", "--database", &nobody]);
+    assert!(message.contains("mysql://u:***@127.0.0.1") && !message.contains("s3cret"), "{message}");
     assert!(!site.ok(&["config", "--database", &nobody]).contains("s3cret"));
 }
 

@@ -191,7 +191,8 @@ fn each_setting_is_a_flag_a_variable_or_a_line_of_a_file_and_config_tells_which(
     let mut site = Site::new(&[&memcached]).with("WEIR_VOTER_SECRET", "s3cret");
     site.set("WEIR_DATABASE", "mysql://u:s3cret@127.0.0.1/d");
     let file = site.path("weir.toml");
-    fs::write(&file, "[poll]\nmemcached = ['a:1', 'b:1']\nprefix = 'file'\ncopies = 1\n").unwrap();
+    fs::write(&file, "[poll]\nmemcached = ['a:1', 'b:1']\nprefix = 'file'\ncopies = 1\n[sync]\nmax-delete = 20\n")
+        .unwrap();
     let arguments = ["config", "--config", file.to_str().unwrap(), "--timeout", "3s"];
     let text = site.ok(&arguments);
     assert!(!text.contains("s3cret"), "{text}");
@@ -206,6 +207,9 @@ fn each_setting_is_a_flag_a_variable_or_a_line_of_a_file_and_config_tells_which(
     assert_eq!(of("prefix"), ("file".into(), line(3)));
     assert_eq!(of("copies"), ("1".into(), line(4)));
     assert_eq!(of("voter-secret"), ("***".into(), "environment WEIR_VOTER_SECRET".into()));
+    assert_eq!(of("max-delete"), ("20".into(), line(6)));
+    assert_eq!(of("retry-wait"), ("1s".into(), "default".into()));
+    assert!(text.contains("\n[sync]\nlists"), "{text}");
     assert_eq!(of("database").0, "mysql://u:***@127.0.0.1/d");
     assert!(text.contains("spool") && site.command(&["config"]).env_clear().output().unwrap().status.code() == Some(2));
 }

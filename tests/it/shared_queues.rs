@@ -38,7 +38,7 @@ fn a_flush_drains_the_queues_that_no_other_holds_and_leaves_the_rest_to_it() {
     assert!(other_host.exec_first::<i64, _, _>(sql, (&held,)).unwrap().is_some());
     let output = site.run(&["poll", "flush", "--json"]);
     assert!(output.status.success(), "{}", stderr(&output));
-    assert_eq!(stderr(&output).trim_end(), format!("{held}: another flush is at work on it"));
+    assert_eq!(stderr(&output).trim_end(), format!("weir: {held}: another flush is at work on it"));
     let first: Value = serde_json::from_str(&stdout(&output)).unwrap();
     other_host.query_drop("ROLLBACK").unwrap();
     let second = site.json(&["poll", "flush"]);

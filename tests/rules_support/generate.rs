@@ -53,7 +53,11 @@ pub const NAMES: &[&[u8]] = &[
     b"~",
     b"\x7f",
     b"\x0b",
+    LONG,
 ];
+
+/// Longer than one word of the matcher has bits.
+const LONG: &[u8] = b"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaabbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbccccc";
 
 /// A path of up to eight names; a directory ends in `/`, a link to a directory in `@`.
 pub fn entry() -> impl Strategy<Value = Vec<u8>> {
@@ -88,6 +92,9 @@ fn piece() -> impl Strategy<Value = Vec<u8>> {
         2 => Just(b"?".to_vec()),
         2 => class(),
         1 => select(b"ab*?[\\]/\xff".to_vec()).prop_map(|byte| vec![b'\\', byte]),
+        1 => (0..LONG.len(), select([&b"*"[..], b"?", b"**", b""].to_vec())).prop_map(|(at, wild)| {
+            [&LONG[..at], wild, LONG.get(at + 1..).unwrap_or_default()].concat()
+        }),
     ]
 }
 

@@ -55,8 +55,9 @@ fn what_cannot_be_a_fleet_is_refused_before_anything_is_touched() {
     for (arguments, code, wanted) in [
         (&["--hosts", "web1,web2", "export/apps", "local"][..], 2, "write {host}"),
         (&["--hosts", "web1,web1", "export/apps", "local/{host}"], 2, "web1 is named twice"),
-        (&["--hosts", "web1,../x", "export/apps", "local/{host}"], 3, "no host name"),
+        (&["--hosts", "web1,../x", "export/apps", "local/{host}"], 3, "is no host name"),
         (&["--hosts", "@missing", "export/apps", "local/{host}"], 1, "@missing: No such file"),
+        (&["--hosts", "@/dev/zero", "export/apps", "local/{host}"], 1, "@/dev/zero: larger than any file of hosts"),
         (&["--hosts", "@/dev/null", "export/apps", "local/{host}"], 2, "names no host"),
         (&["--hosts", "web1", "--host", "web1", "export/apps", "local"], 2, "cannot be used with"),
         (&["--list", "more", "export/apps", "local/{host}"], 2, "needs --host"),

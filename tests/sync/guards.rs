@@ -29,6 +29,7 @@ fn lists_that_say_nothing() {
     ground.write("cleared", "- x\n!\n");
     std::fs::create_dir(ground.path("directory")).unwrap();
     ground.write("broken", "- a\n- \n");
+    std::fs::File::create(ground.path("large")).unwrap().set_len((16 << 20) + 1).unwrap();
     assert!(std::process::Command::new("mkfifo").arg(ground.path("pipe")).status().unwrap().success());
     for (list, wanted) in [
         ("missing", "missing: cannot read the list: No such file"),
@@ -37,8 +38,9 @@ fn lists_that_say_nothing() {
         ("cleared", "no rule"),
         ("directory", "directory: the list is a directory"),
         ("/dev/null", "/dev/null: the list is a device"),
-        ("pipe", "pipe: the list is a device, socket or pipe"),
+        ("pipe", "pipe: the list is a pipe"),
         ("broken", "broken:2: a rule without a pattern"),
+        ("large", "large: larger than any list (over 16 MiB)"),
     ] {
         refused(&ground, &["--list", list, "export/apps", "local"], wanted);
         refused(&ground, &["--no-guard", "--list", list, "export/apps", "local"], wanted);
@@ -72,7 +74,7 @@ fn hosts_that_are_none() {
     let ground = ground();
     ground.write("lists/x", "");
     for host in ["../web1", "lists/../web1", "..", "web1\n", "\u{1b}[2J", "", "-web1", "we b"] {
-        refused(&ground, &[&format!("--host={host}"), "export/apps", "local"], "no host name");
+        refused(&ground, &[&format!("--host={host}"), "export/apps", "local"], "is no host name");
     }
 }
 
@@ -191,6 +193,10 @@ fn an_unreadable_part_of_the_source_deletes_nothing() {
     }
     ground.write("export/apps/bin/new", "new");
     std::fs::set_permissions(ground.path("export/apps/lib"), std::fs::Permissions::from_mode(0o000)).unwrap();
+    let ran = ground.run(&["--json", "--dry-run", "--host", "web1", "export/apps", "local"]);
+    let report = &ran.json()[0];
+    assert_eq!((ran.code, &report["status"], &report["rsync_code"]), (23, &"failed".into(), &23.into()), "{ran:?}");
+    assert!(report["created"] == 1 && ran.err.contains("part of it could not be read"), "{ran:?}");
     let ran = ground.run(&["--host", "web1", "export/apps", "local"]);
     assert!(ran.code == 23 && ran.err.contains("after a read error nothing was deleted"), "{ran:?}");
     assert!(ran.err.contains("Permission denied"), "{}", ran.err);

@@ -11,5 +11,6 @@ mod names;
 mod options;
 mod remote;
 mod report;
+mod settings;
 mod stops;
 mod support;

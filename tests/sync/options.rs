@@ -31,12 +31,28 @@ fn options_that_break_a_promise_are_refused_with_the_reason() {
         ("--bwlimit", "behind a `=`"),
         ("export/apps/var", "exactly one source"),
         ("--", "exactly one source"),
+        ("--backup", "add --backup-dir"),
+        ("--backup-dir=old", "add --backup-dir"),
+        ("--stop-after=5", "with timeout(1)"),
+        ("--protocol=28", "does not tell what is new"),
     ] {
         let ran = ground.run(&["--host", "web1", "export/apps", "local", "--", option]);
         let said = ran.err.contains(&format!("rsync option {option}: ")) && ran.err.contains(reason);
         assert!(ran.code == 3 && said, "{option}: {ran:?}");
     }
     assert_eq!(ground.tree("local"), before);
+}
+
+#[test]
+fn backups_elsewhere_are_kept() {
+    let ground = Ground::new();
+    ground.ok(&["--host", "web1", "export/apps", "local"]);
+    ground.write("export/apps/bin/file", "a newer one");
+    ground.write("local/apps/old", "old");
+    for _ in 0..2 {
+        ground.ok(&["--host", "web1", "export/apps", "local", "--", "-b", "--backup-dir=../kept"]);
+        assert_eq!(ground.files("kept"), ["apps/bin/file", "apps/old"]);
+    }
 }
 
 #[test]

@@ -48,6 +48,7 @@ fn a_remote_source_that_is_missing_or_empty_deletes_nothing() {
     let missing = format!("files1:{}", ground.path("missing/apps").display());
     let ran = ground.run(&["--rsh", &shell, "--host", "web1", &missing, "local"]);
     assert!(ran.code == 23 && ran.err.contains("No such file"), "{ran:?}");
+    assert!(ran.err.contains("code 23 before anything was touched: the source or part of it"), "{}", ran.err);
     std::fs::create_dir_all(ground.path("hollow/apps")).unwrap();
     let hollow = format!("files1:{}", ground.path("hollow/apps").display());
     let ran = ground.run(&["--rsh", &shell, "--host", "web1", &hollow, "local"]);
@@ -66,7 +67,7 @@ fn the_other_end_is_compressed_and_told_no_names_by_a_shell() {
     let destination = format!("web1:{}", ground.path("local").display());
     ground.ok(&["--rsh", &shell, "--host", "web1", "export/apps", &destination]);
     let words = std::fs::read_to_string(ground.path("words")).unwrap();
-    assert!(words.contains("--compress\n") && words.contains("--secluded-args\n"), "{words}");
+    assert!(words.contains("--compress\n") && words.contains("--protect-args\n"), "{words}");
 }
 
 #[test]

@@ -48,16 +48,50 @@ fn json_tells_all_of_it() {
     assert!(
         report["changes"].as_array().unwrap().iter().any(|one| one["change"] == "deleted" && one["path"] == "apps/old")
     );
-    let ran = ground.run(&["--json", "--max-delete", "0", "--list", "missing", "export/apps", "local"]);
-    assert_eq!((ran.code, &ran.json()[0]["status"]), (3, &"refused".into()));
+}
+
+#[test]
+fn json_tells_why_a_run_is_refused_and_what_was_counted() {
+    let ground = Ground::new();
+    ground.ok(&["--host", "web1", "export/apps", "local"]);
+    ground.write("local/apps/old", "old");
+    ground.write("nothing", "- /apps/*\n");
+    let refused = |arguments: &[&str]| {
+        let ran = ground.run(&[&["--json"], arguments, &["export/apps", "local"]].concat());
+        let report = ran.json().remove(0);
+        assert_eq!((ran.code, &report["status"]), (3, &"refused".into()), "{ran:?}");
+        report["refusal"].clone()
+    };
+    let of = |reason, deleted: Option<u64>, entries: Option<u64>, limit: Option<u64>| serde_json::json!({"reason": reason, "would_delete": deleted, "destination_entries": entries, "max_delete": limit});
+    let too_many = of("too_many_deletions", Some(1), Some(9), Some(0));
+    assert_eq!(refused(&["--max-delete", "0", "--host", "web1"]), too_many);
+    assert_eq!(refused(&["--dry-run", "--max-delete", "0", "--host", "web1"]), too_many);
+    assert_eq!(refused(&["--list", "nothing"]), of("nothing_sent", Some(8), Some(8), None));
+    assert_eq!(refused(&["--list", "missing"]), of("list", None, None, None));
+    assert_eq!(refused(&["--host", "web2"]), of("no_list", None, None, None));
+    let ran = ground.ok(&["--json", "--host", "web1", "export/apps", "local"]);
+    assert!(ran.json()[0]["refusal"].is_null());
+}
+
+#[test]
+fn json_tells_of_further_tries_that_did_not_help() {
+    let ground = Ground::new();
+    ground.stand_in("exit 30");
+    let ran =
+        ground.run(&["--json", "--retries", "2", "--retry-wait", "1ms", "--host", "web1", "export/apps", "local"]);
+    let report = &ran.json()[0];
+    assert_eq!((ran.code, &report["status"], &report["retried"]), (30, &"failed".into(), &2.into()));
+    assert!(report["refusal"].is_null() && report["rsync_code"] == 30, "{report}");
 }
 
 #[test]
 fn a_code_of_rsync_is_passed_on_with_a_sentence() {
     let ground = Ground::new();
-    for (code, sentence) in
-        [(11, "is the destination's file system full"), (23, "some files could not be read"), (2, "protocol")]
-    {
+    for (code, sentence) in [
+        (11, "is the destination's file system full"),
+        (23, "before anything was touched: the source or part of it could not be read"),
+        (2, "protocol"),
+    ] {
         ground.stand_in(&format!("cat >/dev/null; echo 'rsync error: no luck' >&2; exit {code}"));
         let ran = ground.run(&["--host", "web1", "export/apps", "local"]);
         assert_eq!(ran.code, code, "{ran:?}");

@@ -97,9 +97,12 @@ fn a_second_run_into_one_destination_is_refused_with_who_holds_it() {
     ground.ok(&["--dry-run", "--host", "web1", "export/apps", "local"]);
     kill_process(Pid::from_child(&first), Signal::KILL).unwrap();
     first.wait_with_output().unwrap();
-    // Even a run that was killed leaves nothing locked.
-    ground.ok(&["--host", "web1", "export/apps", "local"]);
+    // What a run that was killed has started goes on, and so the destination is still held.
+    let ran = ground.run(&["--host", "web1", "export/apps", "local"]);
+    assert!(ran.code == 3 && ran.err.contains("that process is gone, and its rsync still going"), "{ran:?}");
     for pid in pids.split_whitespace() {
         let _ = kill_process(Pid::from_raw(pid.parse().unwrap()).unwrap(), Signal::KILL);
     }
+    assert_gone(&pids);
+    ground.ok(&["--host", "web1", "export/apps", "local"]);
 }

@@ -9,7 +9,8 @@ use serde::Serialize;
 
 use super::render::render;
 use super::{Outcome, counted};
-use crate::rules::lint::{Finding, Options, Report, Severity, check_file};
+use crate::cli::sync::settings::ListsArgs;
+use crate::rules::lint::{CheckError, Finding, Options, Report, Severity, check_file};
 
 /// What the files of a directory are called that are lists.
 const LIST_SUFFIX: &str = "-exclude-list.txt";
@@ -17,11 +18,8 @@ const LIST_SUFFIX: &str = "-exclude-list.txt";
 #[derive(Debug, Args)]
 pub(super) struct CheckArgs {
     /// The lists to check; every *-exclude-list.txt in --lists if none is given
-    #[arg(value_name = "LIST")]
+    #[arg(id = "checked", value_name = "LIST")]
     lists: Vec<PathBuf>,
-    /// Where the lists are
-    #[arg(long = "lists", value_name = "DIR", default_value = ".")]
-    lists_dir: PathBuf,
     /// Hold the rules against this source, given as to rsync (with or without a slash at its end)
     #[arg(long, value_name = "DIR")]
     source: Option<PathBuf>,
@@ -31,6 +29,8 @@ pub(super) struct CheckArgs {
     /// Print one JSON object for each finding
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    directory: ListsArgs,
 }
 
 /// A finding as scripts read it.
@@ -41,13 +41,20 @@ struct Line<'f> {
     finding: &'f Finding,
 }
 
-/// With `quiet`, only errors are printed.
-pub(super) fn run(args: &CheckArgs, quiet: bool, out: &mut dyn Write) -> anyhow::Result<Outcome> {
-    let lists = if args.lists.is_empty() { lists_in(&args.lists_dir)? } else { args.lists.clone() };
+/// With `quiet`, only errors are printed. One list that cannot be read keeps no other from being checked.
+pub(super) fn run(args: &CheckArgs, quiet: bool, out: &mut dyn Write, err: &mut dyn Write) -> anyhow::Result<Outcome> {
+    let lists = if args.lists.is_empty() { lists_in(&args.directory.directory()?)? } else { args.lists.clone() };
     let options = Options { strict: args.strict, source: args.source.as_deref() };
-    let (mut errors, mut warnings) = (0, 0);
+    let (mut errors, mut warnings, mut unread) = (0, 0, 0);
     for path in &lists {
-        let mut report = check_file(path, options)?;
+        let mut report = match check_file(path, options) {
+            Err(CheckError::List(error)) if lists.len() > 1 => {
+                unread += 1;
+                writeln!(err, "weir: {error}")?;
+                continue;
+            }
+            read => read?,
+        };
         errors += report.count(Severity::Error);
         warnings += report.count(Severity::Warning);
         if quiet {
@@ -55,11 +62,12 @@ pub(super) fn run(args: &CheckArgs, quiet: bool, out: &mut dyn Write) -> anyhow:
         }
         print(&report, args.json, out)?;
     }
-    if errors == 0 {
+    if errors + unread == 0 {
         return Ok(Outcome::Done);
     }
     let (errors, warnings) = (counted(errors, "error"), counted(warnings, "warning"));
-    Ok(Outcome::Bad(format!("{errors} and {warnings} in {}", counted(lists.len(), "list"))))
+    let not_read = if unread > 0 { format!("; {} not read", counted(unread, "list")) } else { String::new() };
+    Ok(Outcome::Bad(format!("{errors} and {warnings} in {}{not_read}", counted(lists.len() - unread, "list"))))
 }
 
 fn print(report: &Report, json: bool, out: &mut dyn Write) -> anyhow::Result<()> {

@@ -1,6 +1,6 @@
 //! `weir rules explain`.
 
-use std::io::{BufRead, Write};
+use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
@@ -8,7 +8,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::text::note_additions;
-use super::{Outcome, counted};
+use super::{Outcome, counted, read_path};
 use crate::rules::lint::shown;
 use crate::rules::{Judge, List, Origin, PathError, TreePath, Verdict, expand};
 
@@ -86,9 +86,8 @@ pub(super) fn run(
         let end = if args.null { 0 } else { b'\n' };
         let mut input = std::io::stdin().lock();
         let mut line = Vec::new();
-        while input.read_until(end, &mut line)? > 0 {
-            answer(line.strip_suffix(&[end]).unwrap_or(&line), out)?;
-            line.clear();
+        while let Some(path) = read_path(&mut input, end, &mut line)? {
+            answer(path, out)?;
         }
     } else {
         for path in &args.paths {

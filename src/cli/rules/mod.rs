@@ -7,9 +7,13 @@ mod text;
 
 pub(super) use text::note_additions;
 
-use std::io::Write;
+use std::io::{BufRead, Read, Write};
 
+use anyhow::bail;
 use clap::{Args, Subcommand};
+
+/// Longer than any system's longest path; a stream without ends of lines would fill the memory.
+const PATH_MAX_BYTES: u64 = 64 * 1024;
 
 /// Check, explain and repair rsync include/exclude lists.
 #[derive(Debug, Args)]
@@ -47,11 +51,23 @@ pub enum Outcome {
 /// When a list cannot be used, or writing fails.
 pub fn run(args: &RulesArgs, quiet: bool, out: &mut dyn Write, err: &mut dyn Write) -> anyhow::Result<Outcome> {
     match &args.command {
-        RulesCommand::Check(args) => check::run(args, quiet, out),
+        RulesCommand::Check(args) => check::run(args, quiet, out, err),
         RulesCommand::Explain(args) => explain::run(args, quiet, out, err),
         RulesCommand::Expand(args) => text::expand(args, quiet, out, err),
         RulesCommand::FromPaths(args) => text::from_paths(args, out),
     }
+}
+
+/// Reads the next path of standard input, without the byte that ends it.
+fn read_path<'l>(input: &mut impl BufRead, end: u8, line: &'l mut Vec<u8>) -> anyhow::Result<Option<&'l [u8]>> {
+    line.clear();
+    if input.take(PATH_MAX_BYTES).read_until(end, line)? == 0 {
+        return Ok(None);
+    }
+    if line.len() as u64 == PATH_MAX_BYTES {
+        bail!("standard input: a path of over {PATH_MAX_BYTES} bytes; are these paths, one to a line?");
+    }
+    Ok(Some(line.strip_suffix(&[end]).unwrap_or(line)))
 }
 
 /// `1 error`, `2 errors`.

@@ -1,14 +1,14 @@
 //! `weir rules expand` and `weir rules from-paths`: the commands that print a list.
 
 use std::collections::BTreeSet;
-use std::io::{self, BufRead, Write};
+use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use anyhow::bail;
 use clap::Args;
 
-use super::{Outcome, counted};
+use super::{Outcome, counted, read_path};
 use crate::rules::lint::shown;
 use crate::rules::{Expansion, List, TreePath, expand as expand_list, from_paths as list_from_paths};
 
@@ -79,10 +79,10 @@ pub(super) fn from_paths(args: &FromPathsArgs, out: &mut dyn Write) -> anyhow::R
     let mut paths = Vec::new();
     if args.paths.is_empty() {
         let end = if args.null { 0 } else { b'\n' };
-        for line in io::stdin().lock().split(end) {
-            let line = line?;
-            if !line.is_empty() {
-                paths.push(TreePath::new(&line)?);
+        let (mut input, mut line) = (io::stdin().lock(), Vec::new());
+        while let Some(path) = read_path(&mut input, end, &mut line)? {
+            if !path.is_empty() {
+                paths.push(TreePath::new(path)?);
             }
         }
     } else {

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::Ending;
 use crate::rules::lint::shown;
-use crate::sync::{Change, ChangeKind, Error, Job, Tally};
+use crate::sync::{Change, ChangeKind, Deletions, Error, Job, Report, Tally};
 
 #[derive(Serialize)]
 pub(super) struct Object<'o> {
@@ -18,6 +18,8 @@ pub(super) struct Object<'o> {
     /// rsync's exit code, if it is what failed.
     rsync_code: Option<i32>,
     error: Option<String>,
+    /// Why a guard said no, and what it had counted.
+    refusal: Option<Refused>,
     deleted: u64,
     created: u64,
     updated: u64,
@@ -31,6 +33,30 @@ pub(super) struct Object<'o> {
     elapsed_ms: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     changes: Option<Vec<One<'o>>>,
+}
+
+#[derive(Serialize)]
+struct Refused {
+    reason: &'static str,
+    would_delete: Option<u64>,
+    destination_entries: Option<u64>,
+    max_delete: Option<u64>,
+}
+
+impl Refused {
+    fn new(reason: &'static str, deletions: Option<Deletions>) -> Refused {
+        Refused {
+            reason,
+            would_delete: deletions.map(|counted| counted.deleted),
+            destination_entries: deletions.map(|counted| counted.entries),
+            max_delete: deletions.and_then(|counted| counted.limit),
+        }
+    }
+
+    fn of(error: &Error) -> Option<Refused> {
+        let deletions = if let Error::Refused(refusal) = error { refusal.deletions() } else { None };
+        error.refusal_code().map(|reason| Refused::new(reason, deletions))
+    }
 }
 
 #[derive(Serialize)]
@@ -56,12 +82,18 @@ impl<'o> Object<'o> {
         changes: Option<&'o [Change]>,
     ) -> Object<'o> {
         let report = ending.and_then(|ending| ending.result.as_ref().ok());
+        let trouble = report.and_then(Report::trouble);
         let error = ending.and_then(|ending| ending.result.as_ref().err());
         let refusal = report.and_then(|report| report.refusal.as_ref());
-        let status = match (error, refusal, report) {
-            (Some(Error::Refused(_) | Error::Lock(_)), ..) | (_, Some(_), _) => "refused",
+        let refused = match refusal {
+            Some(refusal) => Some(Refused::new(refusal.code(), refusal.deletions())),
+            None => error.and_then(Refused::of),
+        };
+        let status = match (error, &refused, report) {
+            (_, Some(_), _) => "refused",
             (Some(Error::Stopped), ..) | (None, _, None) => "stopped",
             (Some(_), ..) => "failed",
+            (_, _, Some(report)) if report.partial => "failed",
             _ => "done",
         };
         let tally = report.map_or_else(Tally::default, |report| report.tally);
@@ -72,11 +104,16 @@ impl<'o> Object<'o> {
             destination: job.destination.shown(),
             dry_run,
             status,
-            rsync_code: match error {
-                Some(Error::Rsync { code }) => Some(*code),
+            rsync_code: match error.or(trouble.as_ref()) {
+                Some(Error::Rsync { code } | Error::Count { code }) => Some(*code),
                 _ => None,
             },
-            error: error.map(ToString::to_string).or_else(|| refusal.map(ToString::to_string)),
+            error: match (error, refusal) {
+                (Some(error), _) => Some(error.to_string()),
+                (_, Some(refusal)) => Some(refusal.to_string()),
+                _ => trouble.map(|trouble| trouble.to_string()),
+            },
+            refusal: refused,
             deleted: tally.deleted,
             created: tally.created,
             updated: tally.updated,
@@ -86,7 +123,7 @@ impl<'o> Object<'o> {
             sent_bytes: tally.sent_bytes,
             received_bytes: tally.received_bytes,
             vanished: report.is_some_and(|report| report.vanished),
-            retried: report.map_or(0, |report| report.retried),
+            retried: ending.map_or(0, |ending| ending.retried),
             elapsed_ms: ending.map_or(0, |ending| u64::try_from(ending.elapsed.as_millis()).unwrap_or(u64::MAX)),
             changes: changes.map(|changes| changes.iter().map(One::new).collect()),
         }

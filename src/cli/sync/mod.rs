@@ -2,11 +2,13 @@
 
 mod json;
 mod log;
+pub(super) mod settings;
 mod show;
 mod watch;
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
+use std::io::Read;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,16 +21,19 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use super::exit::{Interrupted, Partly, Usage};
 use super::output::Output;
-use super::settings::read_duration;
 use crate::rules::lint::{self, Severity};
 use crate::sync::{
-    Error, HostName, Job, LIST_SUFFIX, Limit, Place, Report, RsyncOptions, Settings, overridden_environment, run_each,
+    Error, HostName, Job, LIST_SUFFIX, Place, Report, RsyncOptions, Settings, overridden_environment, run_each,
 };
+use settings::{Resolved, SettingsArgs};
 use show::Screen;
 use watch::Watcher;
 
 /// What in DEST stands for the host's name.
 const HOST_MARK: &[u8] = b"{host}";
+
+/// The largest file of hosts that is read.
+const HOSTS_MAX_BYTES: u64 = 1 << 20;
 
 /// Arguments of `weir sync`.
 #[derive(clap::Args, Debug)]
@@ -60,16 +65,9 @@ pub struct Args {
     /// This list, whatever the host
     #[arg(long, value_name = "FILE")]
     list: Option<PathBuf>,
-    /// Where the lists are
-    #[arg(long, value_name = "DIR", default_value = ".")]
-    lists: PathBuf,
     /// Touch nothing; tell what would be done, deletions first
     #[arg(long, short = 'n')]
     dry_run: bool,
-    /// Refuse to delete more than N entries, or P% of those in the destination [default: 100 or 50%, whichever
-    /// is more]
-    #[arg(long, value_name = "N|P%")]
-    max_delete: Option<Limit>,
     /// Delete however much it is; the other guards hold
     #[arg(long)]
     force: bool,
@@ -79,46 +77,36 @@ pub struct Args {
     /// Refuse a list that plain rsync reads otherwise than weir, instead of opening its ways
     #[arg(long)]
     strict: bool,
-    /// The remote shell with its arguments, split at spaces [default: ssh]
-    #[arg(long, short = 'e', value_name = "COMMAND")]
-    rsh: Option<OsString>,
-    /// How often a lost connection (rsync codes 5, 10, 12, 30, 35, 255) is tried again
-    #[arg(long, value_name = "N", default_value_t = 3)]
-    retries: u32,
-    /// The pause before the first of these tries; it doubles each time
-    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = read_duration)]
-    retry_wait: Duration,
-    /// How many hosts at once
-    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=256))]
-    parallel: u16,
-    /// Write what was done for each host to HOST.log in this directory
-    #[arg(long, value_name = "DIR")]
-    log_dir: Option<PathBuf>,
     /// Print one JSON object for each host; with -v or --dry-run also every change
     #[arg(long)]
     json: bool,
     /// Further options for rsync, a value behind a `=`
     #[arg(last = true, value_name = "RSYNC-OPTIONS")]
     rsync_options: Vec<OsString>,
+    #[command(flatten)]
+    settings: SettingsArgs,
 }
 
 /// How the run of one job ended, and how long it took.
 struct Ending {
     result: Result<Report, Error>,
     elapsed: Duration,
+    /// How many times rsync was started again, whatever came of it.
+    retried: u32,
 }
 
 impl Args {
     pub(super) fn run(self, verbose: u8, quiet: bool, out: &mut Output) -> Result<()> {
-        let settings = self.settings()?;
-        let jobs = self.jobs()?;
+        let resolved = self.settings.resolve()?;
+        let jobs = self.jobs(&resolved.lists)?;
+        let settings = self.run_settings(&resolved)?;
         for name in overridden_environment() {
             out.warning(format_args!("{name} is set and not passed on to rsync; use an option instead"));
         }
         for job in &jobs {
             warn_of_list(&job.list, out);
         }
-        if let Some(directory) = &self.log_dir {
+        if let Some(directory) = &resolved.log_dir {
             std::fs::create_dir_all(directory).with_context(|| format!("--log-dir {}", directory.display()))?;
         }
         let stop = Arc::new(AtomicBool::new(false));
@@ -127,7 +115,7 @@ impl Args {
         }
         let labels: Vec<String> = jobs.iter().map(label).collect();
         let mut screen = Screen::new(&labels, verbose > 0, quiet, self.json, self.dry_run, out.bars());
-        let endings = self.run_jobs(&jobs, &labels, &settings, &stop, &mut screen, out)?;
+        let endings = Args::run_jobs(&jobs, &labels, &settings, &resolved, &stop, &mut screen, out)?;
         screen.end();
         for (place, ending) in endings.iter().enumerate() {
             screen.show_ending(place, &jobs, ending.as_ref(), out)?;
@@ -140,10 +128,10 @@ impl Args {
 
     /// Runs the jobs beside this thread, which alone prints.
     fn run_jobs(
-        &self,
         jobs: &[Job],
         labels: &[String],
         settings: &Settings,
+        resolved: &Resolved,
         stop: &AtomicBool,
         screen: &mut Screen,
         out: &mut Output,
@@ -153,7 +141,7 @@ impl Args {
         let wants_changes = screen.wants_changes();
         let work = move |place: usize, job: &Job| {
             let begun = Instant::now();
-            let log = self
+            let log = resolved
                 .log_dir
                 .as_deref()
                 .zip(labels.get(place))
@@ -162,10 +150,10 @@ impl Args {
             let mut watcher = Watcher::new(place, sender.clone(), bar, wants_changes, log);
             let result = job.run(settings, &mut watcher, stop);
             watcher.end(&result);
-            Ending { result, elapsed: begun.elapsed() }
+            Ending { result, elapsed: begun.elapsed(), retried: watcher.retried }
         };
         std::thread::scope(|scope| {
-            let runs = scope.spawn(move || run_each(jobs, usize::from(self.parallel), stop, work));
+            let runs = scope.spawn(move || run_each(jobs, resolved.parallel, stop, work));
             let mut shown = Ok(());
             for (place, told) in told {
                 // When nobody reads our output any more the runs still go to their end.
@@ -176,21 +164,21 @@ impl Args {
         })
     }
 
-    fn settings(&self) -> Result<Settings> {
+    fn run_settings(&self, resolved: &Resolved) -> Result<Settings> {
         Ok(Settings {
-            rsh: self.rsh.clone(),
+            rsh: resolved.rsh.clone(),
             options: RsyncOptions::new(&self.rsync_options)?,
-            limit: self.max_delete.unwrap_or_default(),
+            limit: resolved.limit,
             force: self.force,
             guard: !self.no_guard,
             dry_run: self.dry_run,
             strict: self.strict,
-            retries: self.retries,
-            retry_wait: self.retry_wait,
+            retries: resolved.retries,
+            retry_wait: resolved.retry_wait,
         })
     }
 
-    fn jobs(&self) -> Result<Vec<Job>> {
+    fn jobs(&self, lists: &Path) -> Result<Vec<Job>> {
         let has_mark = self.dest.as_bytes().windows(HOST_MARK.len()).any(|part| part == HOST_MARK);
         let source = Place::parse(&self.src).context("source")?;
         let job = |host: Option<HostName>, list: PathBuf| -> Result<Job> {
@@ -214,7 +202,7 @@ impl Args {
             return Err(Usage(message.into()).into());
         }
         // One host's missing list does not stop the others: its run will say that it is missing.
-        let lists = hosts.iter().map(|host| (host, self.lists.join(format!("{host}{}", LIST_SUFFIX))));
+        let lists = hosts.iter().map(|host| (host, lists.join(format!("{host}{}", LIST_SUFFIX))));
         lists.map(|(host, list)| job(Some(host.clone()), list)).collect()
     }
 
@@ -228,7 +216,7 @@ impl Args {
             match given.strip_prefix('@') {
                 None => names.push(given.parse()?),
                 Some(file) => {
-                    let text = std::fs::read_to_string(file).with_context(|| format!("--hosts @{file}"))?;
+                    let text = read_hosts(file).with_context(|| format!("--hosts @{file}"))?;
                     for (line, name) in text.lines().map(str::trim).enumerate() {
                         if !name.is_empty() && !name.starts_with('#') {
                             names.push(name.parse::<HostName>().with_context(|| format!("{file}:{}", line + 1))?);
@@ -242,6 +230,16 @@ impl Args {
         }
         Ok(names)
     }
+}
+
+/// The text of a file of hosts, as far as such a file can reach: a device has no end.
+fn read_hosts(path: &str) -> std::io::Result<String> {
+    let mut text = String::new();
+    std::fs::File::open(path)?.take(HOSTS_MAX_BYTES + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > HOSTS_MAX_BYTES {
+        return Err(std::io::Error::other("larger than any file of hosts; is it one?"));
+    }
+    Ok(text)
 }
 
 /// The destination with the host's name in it.
@@ -268,10 +266,7 @@ fn label(job: &Job) -> String {
 
 /// A list with an error in it is not refused, for it may have served for years; but somebody should look.
 fn warn_of_list(path: &Path, out: &mut Output) {
-    // To open a pipe would wait for its other end; the run itself refuses such a list.
-    if !path.metadata().is_ok_and(|found| found.is_file()) {
-        return;
-    }
+    // Of one that cannot be read the run itself will tell.
     let Ok(report) = lint::check_file(path, lint::Options::default()) else { return };
     let errors = report.count(Severity::Error);
     if let Some(first) = report.findings.iter().find(|finding| finding.severity == Severity::Error) {
@@ -288,7 +283,8 @@ fn end(labels: &[String], endings: Vec<Option<Ending>>, fleet: bool) -> Result<(
         return Err(Interrupted.into());
     }
     if fleet {
-        let bad = |ending: &Ending| ending.result.as_ref().map_or(true, |report| report.refusal.is_some());
+        let bad =
+            |ending: &Ending| ending.result.as_ref().map_or(true, |report| report.refusal.is_some() || report.partial);
         let failed = labels.iter().zip(&endings).filter(|(_, ending)| ending.as_ref().is_some_and(bad));
         let names: Vec<&str> = failed.map(|(label, _)| label.as_str()).collect();
         return match names.len() {
@@ -301,6 +297,7 @@ fn end(labels: &[String], endings: Vec<Option<Ending>>, fleet: bool) -> Result<(
         Some(Ok(Report { refusal: Some(refusal), .. })) => {
             Err(anyhow::Error::from(refusal).context("the run itself would be refused"))
         }
-        _ => Ok(()),
+        Some(Ok(report)) => report.trouble().map_or(Ok(()), |error| Err(error.into())),
+        None => Ok(()),
     }
 }

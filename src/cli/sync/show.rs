@@ -102,7 +102,7 @@ impl Screen {
             out.json(&Object::new(job, self.dry_run, ending, self.wants_changes().then_some(kept)))?;
         }
         match ending {
-            Some(Ending { result: Ok(report), elapsed }) => {
+            Some(Ending { result: Ok(report), elapsed, .. }) => {
                 if self.dry_run && !self.quiet && !self.json {
                     self.show_groups(kept, out)?;
                 }
@@ -189,9 +189,14 @@ pub(super) fn table(labels: &[String], endings: &[Option<Ending>]) -> Table {
         match ending {
             None => row.push("not begun".to_owned()),
             Some(Ending { result: Err(error), .. }) => row.push(kind(error).to_owned()),
-            Some(Ending { result: Ok(report), elapsed }) => {
+            Some(Ending { result: Ok(report), elapsed, .. }) => {
                 let tally = &report.tally;
-                row.push(if report.refusal.is_some() { "refused" } else { "done" }.to_owned());
+                let ended = match report {
+                    Report { refusal: Some(_), .. } => "refused",
+                    Report { partial: true, .. } => "failed",
+                    _ => "done",
+                };
+                row.push(ended.to_owned());
                 row.extend([tally.deleted, tally.created, tally.updated].map(|count| count.to_string()));
                 row.push(HumanBytes(tally.changed_bytes).to_string());
                 row.push(duration_text(*elapsed));
@@ -204,7 +209,7 @@ pub(super) fn table(labels: &[String], endings: &[Option<Ending>]) -> Table {
 
 fn kind(error: &crate::sync::Error) -> &'static str {
     match error {
-        crate::sync::Error::Refused(_) | crate::sync::Error::Lock(_) => "refused",
+        refused if refused.refusal_code().is_some() => "refused",
         crate::sync::Error::Stopped => "stopped",
         _ => "failed",
     }

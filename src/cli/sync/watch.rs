@@ -30,6 +30,8 @@ pub(super) struct Watcher {
     wants_changes: bool,
     log: Option<Log>,
     phase: Phase,
+    /// How many times rsync was started again.
+    pub(super) retried: u32,
 }
 
 impl Watcher {
@@ -45,7 +47,7 @@ impl Watcher {
             Some(Ok(log)) => (Some(log), None),
             None => (None, None),
         };
-        let mut watcher = Watcher { place, told, bar, wants_changes, log, phase: Phase::Counting };
+        let mut watcher = Watcher { place, told, bar, wants_changes, log, phase: Phase::Counting, retried: 0 };
         if let Some(trouble) = trouble {
             watcher.tell(Told::Warning(trouble));
         }
@@ -143,6 +145,7 @@ impl Watch for Watcher {
     }
 
     fn retrying(&mut self, code: i32, wait: Duration, next: u32, of: u32) {
+        self.retried = next;
         let wait = duration_text(wait);
         self.tell(Told::Warning(format!(
             "rsync ended with code {code}: {}; try {next} of {of} again in {wait}",

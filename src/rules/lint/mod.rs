@@ -22,7 +22,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::list::{LineKind, List, ListError, Origin, Rule, lines};
+use super::list::{LineKind, List, ListError, Origin, Rule, lines, read_file};
 use super::pattern::Pattern;
 
 pub use source::SourceError;
@@ -104,8 +104,7 @@ pub enum CheckError {
 /// # Errors
 /// [`CheckError`] when the list or the source cannot be read; whatever is wrong *in* the list is a finding.
 pub fn check_file(path: &Path, options: Options<'_>) -> Result<Report, CheckError> {
-    let name = path.display().to_string();
-    let text = std::fs::read(path).map_err(|source| ListError::Read { path: name.clone(), source })?;
+    let (name, text) = read_file(path)?;
     check(&name, &text, options)
 }
 

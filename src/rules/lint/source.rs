@@ -12,7 +12,7 @@ use super::{Finding, Severity, shown};
 
 /// Why a source could not be walked.
 #[derive(Debug, thiserror::Error)]
-#[error("{path}: cannot read this part of the source: {source}")]
+#[error("source {path}: cannot be read: {source}")]
 pub struct SourceError {
     path: String,
     source: std::io::Error,
@@ -30,6 +30,10 @@ pub(super) fn check_source(
     let judged = if strict { list } else { &expansion.list };
     let mut walk = Walk { judge: Judge::new(judged), matched: BTreeSet::new(), sent: 0 };
     let root = Root::of(source);
+    let failed = |error| SourceError { path: shown(source.as_os_str().as_bytes()), source: error };
+    if !source.metadata().map_err(failed)?.is_dir() {
+        return Err(failed(std::io::ErrorKind::NotADirectory.into()));
+    }
     walk.start(&root)?;
     let matched: BTreeSet<usize> = walk.matched.iter().map(|rule| judged.rules[*rule].line()).collect();
     let mut findings = Vec::new();
@@ -118,14 +122,14 @@ impl Walk<'_> {
         let mut open = Vec::new();
         match root.first_name() {
             Some(name) => {
-                if self.sends(name, root.directory.is_dir()) && root.directory.is_dir() {
+                if self.sends(name, true) {
                     open.push((root.directory.clone(), name.to_vec()));
                 }
             }
             None => open.push((root.directory.clone(), Vec::new())),
         }
         while let Some((directory, path)) = open.pop() {
-            let failed = |source| SourceError { path: directory.display().to_string(), source };
+            let failed = |source| SourceError { path: shown(directory.as_os_str().as_bytes()), source };
             for entry in std::fs::read_dir(&directory).map_err(failed)? {
                 let entry = entry.map_err(failed)?;
                 let is_dir = entry.file_type().map_err(failed)?.is_dir();

@@ -3,10 +3,35 @@
 use super::super::list::{Ending, Line, LineKind};
 use super::{Finding, Severity, shown};
 
-/// Words and letters that begin a rule for `--filter`, where rsync knows them; in a list they are names.
-const FILTER_WORDS: [&str; 9] =
-    ["include", "exclude", "hide", "show", "protect", "risk", "merge", "dir-merge", "clear"];
-const FILTER_LETTERS: &[u8] = b"HSPR.:";
+/// What begins a rule for `--filter`, where rsync knows it; in a list it is a name. Each with what a list has for it.
+const FILTER_RULES: [(&str, Instead); 15] = [
+    ("include", Instead::Prefix("+ ")),
+    ("show", Instead::Prefix("+ ")),
+    ("S", Instead::Prefix("+ ")),
+    ("exclude", Instead::Prefix("- ")),
+    ("hide", Instead::Prefix("- ")),
+    ("H", Instead::Prefix("- ")),
+    ("protect", Instead::Advice(NO_PROTECTION)),
+    ("P", Instead::Advice(NO_PROTECTION)),
+    ("risk", Instead::Advice(NO_PROTECTION)),
+    ("R", Instead::Advice(NO_PROTECTION)),
+    ("merge", Instead::Advice(NO_MERGE)),
+    (".", Instead::Advice(NO_MERGE)),
+    ("dir-merge", Instead::Advice(NO_MERGE)),
+    (":", Instead::Advice(NO_MERGE)),
+    ("clear", Instead::Advice("write `!` alone")),
+];
+const NO_PROTECTION: &str = "delete the line: a list says only what is sent, and what it does not send is deleted";
+const NO_MERGE: &str = "write the rules of that file here";
+
+/// What to write instead of a rule that works in `--filter` only.
+#[derive(Clone, Copy)]
+enum Instead {
+    /// This before the pattern.
+    Prefix(&'static str),
+    /// Something else.
+    Advice(&'static str),
+}
 
 /// Checks one line by itself.
 pub(super) fn check_line(line: &Line<'_>) -> Option<Finding> {
@@ -59,10 +84,12 @@ fn nul(line: &Line<'_>) -> Option<Finding> {
 /// A line that begins like a rule but is none: a literal exclude of what it spells.
 fn prefix(line: &Line<'_>, pattern: &[u8]) -> Option<Finding> {
     let literal = format!("rsync hides files named `{}`", shown(pattern));
-    let found = |code, length, message: &str, instead: &[u8]| {
+    let advised = |code, length, message: &str, advice: &str| {
         let finding = Finding::new(Severity::Error, code, line.number, 0..length, message).label(literal.clone());
-        let help = format!("write `{}`; if a file has that name, write `- {}`", shown(instead), shown(pattern));
-        Some(finding.help(help))
+        Some(finding.help(format!("{advice}; if a file has that name, write `- {}`", shown(pattern))))
+    };
+    let found = |code, length, message: &str, instead: &[u8]| {
+        advised(code, length, message, &format!("write `{}`", shown(instead)))
     };
     let unindented = pattern.trim_ascii_start();
     if unindented.is_empty() {
@@ -88,7 +115,7 @@ fn prefix(line: &Line<'_>, pattern: &[u8]) -> Option<Finding> {
             "a prefix is followed by a space, not by a tab",
             &[&pattern[..1], b" ", rest].concat(),
         ),
-        [b'+' | b'-'] => found("near-prefix", 1, "a prefix without a pattern is a name", b""),
+        [b'+' | b'-'] => advised("near-prefix", 1, "a prefix without a pattern is a name", "delete the line"),
         [b'+' | b'-', b'/' | b'!' | b's' | b'r' | b'p' | b'x' | b'C' | b',', b' ', rest @ ..] => {
             let message = "modifiers work in --filter only, not in a list";
             found("near-prefix", 2, message, &[&pattern[..1], b" ", rest].concat())
@@ -107,17 +134,17 @@ fn prefix(line: &Line<'_>, pattern: &[u8]) -> Option<Finding> {
                 finding.label(literal).help(format!("write {wanted}; if a file has that name, `- {}`", shown(pattern))),
             )
         }
-        [letter, b' ', rest @ ..] if FILTER_LETTERS.contains(letter) => {
-            let sign = if matches!(letter, b'S' | b'R') { "+ " } else { "- " };
-            let message = "rules of this kind work in --filter only, not in a list";
-            found("filter-rule", 1, message, &[sign.as_bytes(), rest].concat())
-        }
         _ => {
             let word_end = pattern.iter().position(|byte| matches!(byte, b' ' | b'\t'))?;
-            let word = FILTER_WORDS.into_iter().find(|word| word.as_bytes() == &pattern[..word_end])?;
-            let sign = if matches!(word, "include" | "show" | "risk") { "+ " } else { "- " };
+            let (word, rest) = pattern.split_at(word_end);
+            let (word, instead) = FILTER_RULES.into_iter().find(|(known, _)| known.as_bytes() == word)?;
             let message = format!("`{word}` works in --filter only, not in a list");
-            found("filter-rule", word_end, &message, &[sign.as_bytes(), pattern[word_end..].trim_ascii()].concat())
+            match instead {
+                Instead::Prefix(sign) => {
+                    found("filter-rule", word_end, &message, &[sign.as_bytes(), rest.trim_ascii()].concat())
+                }
+                Instead::Advice(advice) => advised("filter-rule", word_end, &message, advice),
+            }
         }
     }
 }
