@@ -61,7 +61,8 @@ def told(what):
     lines = open(f"/proc/{sys.argv[1]}/status").read().splitlines()
     print(what, [line.split(None, 1)[1] for line in lines if line.startswith("VmRSS")][0])
 told("memory before")
-for request in (b"", b"GET /polls/free HTTP/1.1\r\nHost: x\r\n\r\n"):
+for what, path in (("say nothing", ""), ("follow results", "/polls/free/events"), ("asked for a page", "/polls/free")):
+    request = f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode() if path else b""
     clients = []
     for _ in range(10000):
         client = socket.create_connection(("127.0.0.1", 23462))
@@ -70,10 +71,11 @@ for request in (b"", b"GET /polls/free HTTP/1.1\r\nHost: x\r\n\r\n"):
     for client in clients:
         if request:
             client.recv(65536)
-    time.sleep(1)
-    told("10000 connections that asked" if request else "10000 connections that say nothing")
+    time.sleep(3)
+    told(f"10000 connections that {what}")
     for client in clients:
         client.close()
+    time.sleep(3)
 END
 (sleep 4; kill -9 $cache_pid) &
 load 'weir, votes, memcached killed after 4 s' -d10s -s vote.lua "$votes"

@@ -9,6 +9,10 @@
 //! memcached = ["10.0.0.1:11211", "10.0.0.2:11211"]
 //! database = "mysql://weir:secret@10.0.0.3:3306/polls"
 //!
+//! [serve]
+//! listen = "127.0.0.1:8080"
+//! trusted-proxy = ["127.0.0.1"]
+//!
 //! [sync]
 //! lists = "/etc/weir/lists"
 //! max-delete = "5%"
@@ -46,6 +50,10 @@ const fn poll(name: &'static str, variable: &'static str) -> Key {
     Key { table: "poll", name, variable, secret: false }
 }
 
+const fn serve(name: &'static str, variable: &'static str) -> Key {
+    Key { table: "serve", name, variable, secret: false }
+}
+
 /// The memcached servers, separated by commas.
 pub const MEMCACHED: Key = poll("memcached", "WEIR_MEMCACHED");
 /// What all keys of the queue begin with.
@@ -60,6 +68,23 @@ pub const COPIES: Key = poll("copies", "WEIR_COPIES");
 pub const TIMEOUT: Key = poll("timeout", "WEIR_TIMEOUT");
 /// What voters' names are hashed with. It has no flag: a process list would show it.
 pub const VOTER_SECRET: Key = Key { secret: true, ..poll("voter-secret", "WEIR_VOTER_SECRET") };
+
+/// Where the web service listens.
+pub const LISTEN: Key = serve("listen", "WEIR_LISTEN");
+/// The pause between two flushes of the web service.
+pub const FLUSH_EVERY: Key = serve("flush-every", "WEIR_FLUSH_EVERY");
+/// Networks whose forwarding headers the web service believes, separated by commas.
+pub const TRUSTED_PROXY: Key = serve("trusted-proxy", "WEIR_TRUSTED_PROXY");
+/// Origins whose pages may frame those of the web service, separated by commas.
+pub const EMBED_ORIGIN: Key = serve("embed-origin", "WEIR_EMBED_ORIGIN");
+/// How many requests a second one address may make of the web service.
+pub const RATE_LIMIT: Key = serve("rate-limit", "WEIR_RATE_LIMIT");
+/// What the pages of the web service are headed with.
+pub const TITLE: Key = serve("title", "WEIR_TITLE");
+/// How many votes may wait for each memcached server in the web service.
+pub const WAITING_MAX: Key = serve("waiting-max", "WEIR_WAITING_MAX");
+/// How many connections the web service has at once.
+pub const CONNECTIONS_MAX: Key = serve("connections-max", "WEIR_CONNECTIONS_MAX");
 
 const fn sync(name: &'static str, variable: &'static str) -> Key {
     Key { table: "sync", name, variable, secret: false }
@@ -80,8 +105,8 @@ pub const PARALLEL: Key = sync("parallel", "WEIR_PARALLEL");
 /// The directory of the logs.
 pub const LOG_DIR: Key = sync("log-dir", "WEIR_LOG_DIR");
 
-/// Every setting, in the order in which they are shown.
-pub const KEYS: [Key; 14] = [
+/// Every setting, in the order in which they are shown. No two have one name.
+pub const KEYS: [Key; 22] = [
     MEMCACHED,
     PREFIX,
     DATABASE,
@@ -89,6 +114,14 @@ pub const KEYS: [Key; 14] = [
     COPIES,
     TIMEOUT,
     VOTER_SECRET,
+    LISTEN,
+    FLUSH_EVERY,
+    TRUSTED_PROXY,
+    EMBED_ORIGIN,
+    RATE_LIMIT,
+    TITLE,
+    WAITING_MAX,
+    CONNECTIONS_MAX,
     LISTS,
     MAX_DELETE,
     RSH,
@@ -97,6 +130,9 @@ pub const KEYS: [Key; 14] = [
     PARALLEL,
     LOG_DIR,
 ];
+
+/// The tables of the file, as a message names them.
+const TABLES: &str = "[poll], [serve] or [sync]";
 
 /// The environment variable that names the configuration file.
 pub const CONFIG_VARIABLE: &str = "WEIR_CONFIG";
@@ -253,14 +289,11 @@ fn read_file(path: &Path) -> Result<Settings, ConfigError> {
         let DeValue::Table(entries) = content.get_ref() else {
             return fail(
                 table.span().start,
-                format!("{} is outside of a table: expected [poll] or [sync] above it", table.get_ref()),
+                format!("{} is outside of a table: expected {TABLES} above it", table.get_ref()),
             );
         };
         if known.is_empty() {
-            return fail(
-                table.span().start,
-                format!("there is no table [{}]: expected [poll] or [sync]", table.get_ref()),
-            );
+            return fail(table.span().start, format!("there is no table [{}]: expected {TABLES}", table.get_ref()));
         }
         for (name, value) in entries {
             let Some(key) = known.iter().find(|key| key.name == name.get_ref().as_ref()) else {

@@ -49,9 +49,9 @@ pub struct SettingsArgs {
 }
 
 impl SettingsArgs {
-    /// Flags, environment and file together.
-    pub fn config(&self) -> Result<Config> {
-        let flags = [
+    /// Flags, environment and file together; `more` are flags that one command alone takes.
+    pub fn config(&self, more: &[(Key, Option<String>)]) -> Result<Config> {
+        let own = [
             (config::MEMCACHED, &self.memcached),
             (config::PREFIX, &self.prefix),
             (config::DATABASE, &self.database),
@@ -60,31 +60,37 @@ impl SettingsArgs {
             (config::TIMEOUT, &self.timeout),
         ]
         .map(|(key, value)| (key, value.clone()));
+        let flags = [&own, more].concat();
         Ok(Config::load(&flags, self.config.as_deref(), &|name| std::env::var_os(name))?)
     }
+}
 
-    /// The settings, ready for use.
-    pub fn settings(&self) -> Result<Settings> {
-        let config = self.config()?;
-        let read_default = |key: Key| default_text(key).unwrap_or_default();
-        let memcached = config.read(config::MEMCACHED, DEFAULT_MEMCACHED, read_addresses)?;
-        let prefix = config.read(config::PREFIX, DEFAULT_PREFIX, Prefix::new)?;
-        let servers = memcached.len();
-        Ok(Settings {
-            keys: Keys::new(prefix),
-            database: config.read(config::DATABASE, &read_default(config::DATABASE), DatabaseUrl::new)?,
-            spool: Spool::new(config.read(config::SPOOL, &read_default(config::SPOOL), read_folder)?),
-            copies: config.read(config::COPIES, DEFAULT_COPIES, |text| read_copies(text, servers))?,
-            timeout: config.read(config::TIMEOUT, DEFAULT_TIMEOUT, read_duration)?,
-            identity_key: IdentityKey::new(config.get(config::VOTER_SECRET).map(|setting| setting.value.as_str())),
-            memcached,
-        })
-    }
+/// The settings of polls, ready for use.
+pub fn settings_of(config: &Config) -> Result<Settings> {
+    let read_default = |key: Key| default_text(key).unwrap_or_default();
+    let memcached = config.read(config::MEMCACHED, DEFAULT_MEMCACHED, read_addresses)?;
+    let prefix = config.read(config::PREFIX, DEFAULT_PREFIX, Prefix::new)?;
+    let servers = memcached.len();
+    Ok(Settings {
+        keys: Keys::new(prefix),
+        database: config.read(config::DATABASE, &read_default(config::DATABASE), DatabaseUrl::new)?,
+        spool: Spool::new(config.read(config::SPOOL, &read_default(config::SPOOL), read_folder)?),
+        copies: config.read(config::COPIES, DEFAULT_COPIES, |text| read_copies(text, servers))?,
+        timeout: config.read(config::TIMEOUT, DEFAULT_TIMEOUT, read_duration)?,
+        identity_key: IdentityKey::new(config.get(config::VOTER_SECRET).map(|setting| setting.value.as_str())),
+        memcached,
+    })
 }
 
 /// A setting's default as text, where it has one.
 pub fn default_text(key: Key) -> Option<String> {
     match key.name {
+        name if name == config::LISTEN.name => Some("127.0.0.1:8080".into()),
+        name if name == config::FLUSH_EVERY.name => Some("2s".into()),
+        name if name == config::RATE_LIMIT.name => Some("50".into()),
+        name if name == config::TITLE.name => Some("Reader polls".into()),
+        name if name == config::WAITING_MAX.name => Some("16384".into()),
+        name if name == config::CONNECTIONS_MAX.name => Some("20000".into()),
         name if name == config::MEMCACHED.name => Some(DEFAULT_MEMCACHED.into()),
         name if name == config::PREFIX.name => Some(DEFAULT_PREFIX.into()),
         name if name == config::COPIES.name => Some(DEFAULT_COPIES.into()),

@@ -7,7 +7,7 @@ use crate::config::{DATABASE, KEYS, Origin};
 use crate::store::DatabaseUrl;
 
 use super::output::Output;
-use super::settings::{SettingsArgs, default_text};
+use super::settings::{SettingsArgs, default_text, settings_of};
 use super::sync::settings::{check as check_sync, default_text as sync_default};
 
 /// Arguments of `weir config`.
@@ -32,7 +32,7 @@ struct Shown {
 impl Args {
     /// Prints the settings, passwords and secrets hidden; then checks that they can be used.
     pub fn run(self, out: &mut Output) -> Result<()> {
-        let config = self.settings.config()?;
+        let config = self.settings.config(&[])?;
         let mut table = "";
         for key in KEYS {
             let setting = config.get(key);
@@ -56,10 +56,11 @@ impl Args {
                     out.line(format_args!("[{table}]"))?;
                 }
                 let value = shown.value.as_deref().unwrap_or("(none)");
-                out.line(format_args!("{:<13} {value}    ({})", shown.name, shown.origin))?;
+                out.line(format_args!("{:<15} {value}    ({})", shown.name, shown.origin))?;
             }
         }
-        self.settings.settings()?;
+        settings_of(&config)?;
+        super::poll::check_serve(&config)?;
         check_sync(&config)
     }
 }

@@ -74,7 +74,6 @@ struct Site {
     spool: Spool,
     key: IdentityKey,
     pulse: Pulse,
-    counts_turnout: bool,
 }
 
 /// What the drain of one queue came to.
@@ -97,15 +96,8 @@ impl Flusher {
         spool: Spool,
         key: IdentityKey,
     ) -> Flusher {
-        let site =
-            Site { addresses, keys, timeout, database, spool, key, pulse: Pulse::default(), counts_turnout: false };
+        let site = Site { addresses, keys, timeout, database, spool, key, pulse: Pulse::default() };
         Flusher { site, stores: Vec::new() }
-    }
-
-    /// The same, keeping the turnout in memcached too. For services: it reads all ballots of a poll now and then.
-    pub fn counting_turnout(mut self) -> Flusher {
-        self.site.counts_turnout = true;
-        self
     }
 
     /// What tells that a flush moves, and asks it to stop after the chunks under way.
@@ -272,7 +264,7 @@ impl Site {
                 break;
             }
         }
-        let due = if self.counts_turnout && !self.pulse.is_stopping() { shown.as_slice() } else { &[] };
+        let due = if self.pulse.is_stopping() { &[] } else { shown.as_slice() };
         for error in turnout::refresh(due, store, &mut servers)? {
             if !matches!(error, queue::Error::Resting { .. }) {
                 report.failures.push(error.to_string());

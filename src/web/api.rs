@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
@@ -13,12 +13,13 @@ use crate::poll::ballot::{Poll, Refusal};
 use crate::poll::shown::Shown;
 use crate::slug::Slug;
 
-use super::app::App;
+use super::app::{App, Name};
 use super::client::Client;
-use super::desk::{Busy, Seen, View};
+use super::desk::{Seen, View};
 use super::form::{BodyError, read_body};
 use super::gate::retry_after;
 use super::metrics::Reason;
+use super::reader::Busy;
 use super::vote::{Verdict, cast};
 
 #[derive(Serialize)]
@@ -88,7 +89,7 @@ async fn view_of(app: &App, name: &str) -> Result<Arc<View>, Response> {
 }
 
 /// `GET /api/v1/polls/POLL`.
-pub(super) async fn poll(State(app): State<Arc<App>>, Path(name): Path<String>) -> Response {
+pub(super) async fn poll(State(app): State<Arc<App>>, Name(name): Name) -> Response {
     view_of(&app, &name).await.map_or_else(|answer| answer, |view| json(StatusCode::OK, &Shown::new(&view.poll)))
 }
 
@@ -102,7 +103,7 @@ pub(super) fn results_json(view: &View) -> Option<Bytes> {
 }
 
 /// `GET /api/v1/polls/POLL/results`.
-pub(super) async fn results(State(app): State<Arc<App>>, Path(name): Path<String>) -> Response {
+pub(super) async fn results(State(app): State<Arc<App>>, Name(name): Name) -> Response {
     match view_of(&app, &name).await {
         Ok(view) => results_json(&view).map_or_else(busy, |body| (JSON, body).into_response()),
         Err(answer) => answer,
@@ -111,12 +112,7 @@ pub(super) async fn results(State(app): State<Arc<App>>, Path(name): Path<String
 
 /// `POST /api/v1/polls/POLL/votes`. Its content type is what no form of another site can send without asking first, and
 /// nobody is allowed when asking.
-pub(super) async fn vote(
-    State(app): State<Arc<App>>,
-    Path(name): Path<String>,
-    client: Client,
-    request: Request,
-) -> Response {
+pub(super) async fn vote(State(app): State<Arc<App>>, Name(name): Name, client: Client, request: Request) -> Response {
     let (parts, body) = request.into_parts();
     let ballot = match read_ballot(&parts.headers, body).await {
         Ok(ballot) => ballot,
@@ -170,6 +166,12 @@ pub(super) fn told(refusal: &Refusal) -> String {
     match refusal {
         Refusal::UnknownPoll(poll) => format!("there is no poll {poll}"),
         Refusal::Closed { poll, at } => format!("poll {poll} closed at {at}"),
+        Refusal::UnderWay(_) => {
+            let wait = crate::queue::CLAIM_SECONDS;
+            format!(
+                "Your vote is being taken just now. If you are not told that it is in, vote again in {wait} seconds."
+            )
+        }
         other => other.to_string(),
     }
 }

@@ -1,9 +1,10 @@
 //! What every request shares, and which path goes where.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{FromRequestParts, Request, State};
+use axum::extract::{FromRequestParts, Path, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::from_fn_with_state;
@@ -19,6 +20,7 @@ use super::client::Client;
 use super::cookie::Cookies;
 use super::desk::Desk;
 use super::health::Health;
+use super::live::Followers;
 use super::metrics::{Flushed, Metrics};
 use super::rate::RateLimit;
 use super::{Config, api, assets, form, gate, health, live, page};
@@ -34,6 +36,7 @@ pub(super) struct App {
     pub rate: RateLimit,
     pub metrics: Metrics,
     pub flushed: Option<Arc<Flushed>>,
+    pub followers: Followers,
     pub health: Health,
     pub trusted_proxies: Vec<IpNet>,
     pub content_policy: HeaderValue,
@@ -58,6 +61,7 @@ impl App {
             rate: RateLimit::new(config.rate_limit),
             metrics: Metrics::default(),
             flushed,
+            followers: Followers::new(config.connections_max, config.rate_limit > 0),
             health: Health::start(site)?,
             trusted_proxies: config.trusted_proxies.clone(),
             content_policy: gate::content_policy(&config.embed_origins).map_err(std::io::Error::other)?,
@@ -95,7 +99,7 @@ async fn unknown_path(State(app): State<Arc<App>>, request: Request) -> Response
     let (status, says) = (StatusCode::NOT_FOUND, "There is nothing at this address.");
     match request.uri().path().starts_with("/api/") {
         true => api::failure(status, "not_found", says),
-        false => page::failure(&app, status, says, false),
+        false => page::failure(&app, status, says, page::Shape::of(request.uri()).is_embedded()),
     }
 }
 
@@ -103,7 +107,19 @@ async fn unknown_method(State(app): State<Arc<App>>, request: Request) -> Respon
     let (status, says) = (StatusCode::METHOD_NOT_ALLOWED, "This address does not take such a request.");
     match request.uri().path().starts_with("/api/") {
         true => api::failure(status, "method_not_allowed", says),
-        false => page::failure(&app, status, says, false),
+        false => page::failure(&app, status, says, page::Shape::of(request.uri()).is_embedded()),
+    }
+}
+
+/// The poll that a path names, or what stands in its place: empty where that is no text, which names no poll.
+pub(super) struct Name(pub String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Name {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Name, Infallible> {
+        let name = Path::<String>::from_request_parts(parts, state).await;
+        Ok(Name(name.map(|Path(name)| name).unwrap_or_default()))
     }
 }
 

@@ -3,9 +3,10 @@
 
 use std::sync::LazyLock;
 
-use axum::extract::Path;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+
+use super::app::Name;
 
 const STYLE: &str = include_str!("assets/style.css");
 const SCRIPT: &str = include_str!("assets/polls.js");
@@ -25,7 +26,7 @@ fn path(name: &str, content: &str, ending: &str) -> String {
 }
 
 /// `GET /assets/FILE`.
-pub(super) async fn file(Path(name): Path<String>) -> Response {
+pub(super) async fn file(Name(name): Name) -> Response {
     let is = |path: &str| path.strip_prefix("/assets/") == Some(&name);
     let (content, kind) = if is(&STYLE_PATH) {
         (STYLE, "text/css; charset=utf-8")

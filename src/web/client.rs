@@ -6,7 +6,7 @@
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, HeaderValue};
 use ipnet::IpNet;
 
 /// The address at the other end of the connection.
@@ -32,11 +32,11 @@ impl Client {
             return Client { address: voter_network(peer), https: false };
         }
         let mut address = peer;
-        let lines: Vec<&str> =
-            headers.get_all("x-forwarded-for").iter().filter_map(|line| line.to_str().ok()).collect();
-        for hop in lines.iter().rev().flat_map(|line| line.rsplit(',')) {
+        // As bytes: a client's own part may be no text, and must not hide what a proxy has added to the same line.
+        let lines: Vec<&[u8]> = headers.get_all("x-forwarded-for").iter().map(HeaderValue::as_bytes).collect();
+        for hop in lines.iter().rev().flat_map(|line| line.rsplit(|byte| *byte == b',')) {
             // An odd hop ends it: what is to its left was not written by a proxy that we trust.
-            let Some(hop) = read_address(hop.trim()) else { break };
+            let Some(hop) = std::str::from_utf8(hop).ok().and_then(|hop| read_address(hop.trim())) else { break };
             address = hop;
             if !is_trusted(hop) {
                 break;
@@ -66,13 +66,24 @@ fn voter_network(address: IpAddr) -> IpAddr {
 mod tests {
     use super::*;
 
-    fn address(peer: &str, forwarded: &[&str]) -> String {
+    fn address_by_bytes(peer: &str, forwarded: &[&[u8]]) -> String {
         let mut headers = HeaderMap::new();
         for line in forwarded {
-            headers.append("x-forwarded-for", line.parse().unwrap());
+            headers.append("x-forwarded-for", HeaderValue::from_bytes(line).unwrap());
         }
         let trusted = ["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()];
         Client::of(SocketAddr::new(peer.parse().unwrap(), 1), &headers, &trusted).address.to_string()
+    }
+
+    fn address(peer: &str, forwarded: &[&str]) -> String {
+        address_by_bytes(peer, &forwarded.iter().map(|line| line.as_bytes()).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_hid_the_client_behind_its_proxys_address() {
+        assert_eq!(address_by_bytes("10.0.0.1", &[b"\xff, 203.0.113.9"]), "203.0.113.9");
+        assert_eq!(address_by_bytes("10.0.0.1", &[b"\xff", b"203.0.113.9", b"10.0.0.2"]), "203.0.113.9");
+        assert_eq!(address_by_bytes("10.0.0.1", &[b"203.0.113.9, \xff"]), "10.0.0.1");
     }
 
     #[test]

@@ -12,6 +12,9 @@ use crate::poll::ballot::IdentityKey;
 use crate::slug::Slug;
 
 const VOTER: &str = "weir-voter";
+/// Its name over TLS. Browsers take this prefix from the host itself only: otherwise another host of the same domain could
+/// give all its readers one number, and all but one of their votes would be refused.
+const HOST_VOTER: &str = "__Host-weir-voter";
 const VOTED: &str = "weir-voted";
 
 /// As long as browsers keep any cookie, in seconds.
@@ -48,8 +51,8 @@ impl Cookies {
     }
 
     /// The browser's number, if it brought one of ours.
-    pub(super) fn token(&self, headers: &HeaderMap) -> Option<Token> {
-        values(headers, VOTER).find_map(|value| {
+    pub(super) fn token(&self, headers: &HeaderMap, https: bool) -> Option<Token> {
+        values(headers, voter_name(https)).find_map(|value| {
             let (number, signature) = value.split_at_checked(32)?;
             let number = u128::from_str_radix(number, 16).ok()?;
             let token = Token(number.to_be_bytes());
@@ -65,7 +68,7 @@ impl Cookies {
     /// Gives the browser its number.
     pub(super) fn set_token(&self, headers: &mut HeaderMap, token: Token, https: bool) {
         let value = format!("{}.{}", token.hex(), self.signature(&[&token.0]).to_hex());
-        self.set(headers, VOTER, &value, "/", VOTER_SECONDS, https);
+        self.set(headers, voter_name(https), &value, "/", VOTER_SECONDS, https);
     }
 
     /// Gives the browser a receipt for this poll.
@@ -103,6 +106,10 @@ impl Cookies {
     }
 }
 
+fn voter_name(https: bool) -> &'static str {
+    if https { HOST_VOTER } else { VOTER }
+}
+
 /// The values of every cookie of that name.
 fn values<'a>(headers: &'a HeaderMap, name: &'a str) -> impl Iterator<Item = &'a str> {
     let lines = headers.get_all(COOKIE).iter().filter_map(|line| line.to_str().ok());
@@ -128,11 +135,26 @@ mod tests {
         cookies.set_token(&mut set, token, true);
         cookies.set_voted(&mut set, token, &now, true);
         let back = sent_back(&set);
-        assert_eq!(cookies.token(&back), Some(token));
+        assert_eq!(cookies.token(&back, true), Some(token));
         assert!(cookies.has_voted(&back, token, &now) && !cookies.has_voted(&back, token, &later));
         assert!(!cookies.has_voted(&back, Token::new(), &now));
         let others = Cookies::new(&IdentityKey::new(Some("two")), false);
-        assert_eq!(others.token(&back), None);
+        assert_eq!(others.token(&back, true), None);
+    }
+
+    #[test]
+    fn another_host_of_the_domain_could_give_all_readers_one_number() {
+        let cookies = Cookies::new(&IdentityKey::new(Some("one")), false);
+        let (token, mut set) = (Token::new(), HeaderMap::new());
+        cookies.set_token(&mut set, token, false);
+        let tossed = sent_back(&set);
+        assert_eq!((cookies.token(&tossed, false), cookies.token(&tossed, true)), (Some(token), None));
+        set.clear();
+        cookies.set_token(&mut set, token, true);
+        let line = set[SET_COOKIE].to_str().unwrap();
+        // What browsers ask of the prefix.
+        assert!(line.starts_with("__Host-") && line.contains("; Path=/; ") && line.contains("; Secure"), "{line}");
+        assert!(!line.contains("Domain"), "{line}");
     }
 
     #[test]
@@ -141,7 +163,7 @@ mod tests {
         for odd in ["", "weir-voter", "weir-voter=", "weir-voter=+1.2", "weir-voter=ééééééééééééééééééééé", "=;=;;"]
         {
             let Ok(value) = HeaderValue::try_from(odd) else { continue };
-            assert_eq!(cookies.token(&HeaderMap::from_iter([(COOKIE, value)])), None, "{odd}");
+            assert_eq!(cookies.token(&HeaderMap::from_iter([(COOKIE, value)]), false), None, "{odd}");
         }
     }
 }

@@ -8,12 +8,10 @@
 //! time) and the totals of a poll that no flush has put there, which are then put there for a while.
 
 use std::collections::HashMap;
-use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
-use tokio::sync::oneshot;
 
 use crate::poll::ballot::{Identity, Poll};
 use crate::poll::database::Database;
@@ -25,14 +23,10 @@ use crate::poll::turnout::{self, Turnout};
 use crate::queue::Lifetime;
 use crate::slug::Slug;
 
+use super::reader::{Busy, Look, Reader};
+
 /// How long what was read is taken as it is.
 const FRESH: Duration = Duration::from_secs(1);
-
-/// How long a request waits for a reader before it takes what was known before.
-const PATIENCE: Duration = Duration::from_secs(4);
-
-/// How many requests may wait for one reader.
-const ASKS_MAX: usize = 1024;
 
 /// How many polls are kept.
 const KEPT_MAX: usize = 4096;
@@ -43,8 +37,9 @@ const DATABASE_PATIENCE: Duration = Duration::from_secs(3);
 /// For how long totals stay in memcached that no flush has put there, in seconds.
 const REFILLED_SECONDS: u32 = 10;
 
-/// A poll as it stands.
+/// A poll as it stood when it was read.
 pub(super) struct View {
+    pub read: Instant,
     pub poll: Poll,
     /// Nothing when neither memcached nor the database could tell.
     pub totals: Option<Totals>,
@@ -63,14 +58,11 @@ pub(super) enum Seen {
     CannotTell,
 }
 
-/// Nothing is known, and the readers are too busy to find out.
-pub(super) struct Busy;
-
 pub(super) struct Desk {
     polls: Reader<Books>,
     kept: Mutex<HashMap<Slug, (Instant, Seen)>>,
-    lists: Reader<Database>,
-    list: Mutex<Option<(Instant, Arc<[Poll]>)>>,
+    list: Look<Database, Arc<[Poll]>>,
+    ready: Look<(Servers, Database), bool>,
 }
 
 struct Books {
@@ -86,8 +78,8 @@ impl Desk {
         Ok(Desk {
             polls: Reader::start("reads polls", books)?,
             kept: Mutex::default(),
-            lists: Reader::start("lists polls", database())?,
-            list: Mutex::default(),
+            list: Look::start("lists polls", FRESH, database())?.showing_old(),
+            ready: Look::start("looks for places", FRESH, (site.servers(), database()))?,
         })
     }
 
@@ -98,7 +90,7 @@ impl Desk {
             other => other,
         };
         let (desk, name) = (self.clone(), slug.clone());
-        let read = self.polls.ask(move |books| match desk.kept(&name) {
+        let read = self.polls.ask(before.is_some(), move |books| match desk.kept(&name) {
             // Somebody who asked a moment earlier has it read already.
             Some((at, seen)) if at.elapsed() < FRESH => seen,
             _ => {
@@ -129,45 +121,29 @@ impl Desk {
     }
 
     /// Every poll there is, as the database had it at most a second ago, or when it last answered.
-    pub(super) async fn list(self: &Arc<Desk>) -> Result<Arc<[Poll]>, Busy> {
-        let before = self.listed();
-        if let Some((_, list)) = before.as_ref().filter(|(at, _)| at.elapsed() < FRESH) {
-            return Ok(list.clone());
-        }
-        let desk = self.clone();
-        let read = self.lists.ask(move |database| {
-            if let Some((_, list)) = desk.listed().filter(|(at, _)| at.elapsed() < FRESH) {
-                return Some(list);
-            }
-            let list: Arc<[Poll]> = match database.with(|store| store.polls()) {
-                Ok(polls) => polls.into(),
-                Err(error) => {
-                    tracing::debug!("{error}");
-                    return None;
-                }
-            };
-            *desk.list.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), list.clone()));
-            Some(list)
-        });
-        match read.await {
-            Ok(Some(list)) => Ok(list),
-            _ => before.map(|(_, list)| list).ok_or(Busy),
-        }
+    pub(super) async fn list(&self) -> Result<Arc<[Poll]>, Busy> {
+        let read = |database: &mut Database| {
+            let polls = database.with(|store| store.polls()).inspect_err(|error| tracing::debug!("{error}"));
+            polls.ok().map(Into::into)
+        };
+        self.list.look(read).await
     }
 
-    fn listed(&self) -> Option<(Instant, Arc<[Poll]>)> {
-        self.list.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Whether a vote would find a memcached server or the database.
+    /// Whether a vote would find a memcached server or the database, as of at most a second ago.
     pub(super) async fn is_ready(&self) -> bool {
-        let ready = self.polls.ask(|books| {
-            let Books { servers, database, .. } = books;
+        let read = |(servers, database): &mut (Servers, Database)| {
             let all = 0..servers.len();
             let mut answers = |index| servers.attempt(index, |connection, keys| connection.get(&keys.curr())).is_ok();
-            all.into_iter().any(&mut answers) || database.with(|_| Ok(())).is_ok()
-        });
-        ready.await.unwrap_or_default()
+            Some(all.into_iter().any(&mut answers) || database.with(|_| Ok(())).is_ok())
+        };
+        self.ready.look(read).await.unwrap_or_default()
+    }
+}
+
+impl View {
+    /// Whether what a page says of "now" may be made once for all: while readers hang, an old view is shown for long.
+    pub(super) fn is_fresh(&self) -> bool {
+        self.read.elapsed() < FRESH * 2
     }
 }
 
@@ -184,9 +160,10 @@ impl Books {
             Known::Poll(poll) => {
                 let totals = results::cached(slug, servers, &mut failures)
                     .or_else(|| totals_of_database(poll, servers, database, &mut failures));
-                let turnout = turnout::cached(slug, servers, &mut failures);
+                let turnout = turnout::wanted(slug, servers, &mut failures);
                 let poll = (**poll).clone();
-                Seen::Poll(Arc::new(View { poll, totals, turnout, pages: Default::default(), json: OnceLock::new() }))
+                let (read, pages, json) = (Instant::now(), Default::default(), OnceLock::new());
+                Seen::Poll(Arc::new(View { read, poll, totals, turnout, pages, json }))
             }
         };
         failures.iter().for_each(|failure| tracing::debug!("{failure}"));
@@ -213,36 +190,4 @@ fn totals_of_database(
         }
     }
     Some(totals)
-}
-
-type Ask<S> = Box<dyn FnOnce(&mut S) + Send>;
-
-/// A thread with something that blocks.
-pub(super) struct Reader<S> {
-    asks: SyncSender<Ask<S>>,
-}
-
-impl<S: Send + 'static> Reader<S> {
-    pub(super) fn start(name: &str, mut state: S) -> std::io::Result<Reader<S>> {
-        let (asks, asked) = sync_channel::<Ask<S>>(ASKS_MAX);
-        let run = move || asked.into_iter().for_each(|ask| ask(&mut state));
-        std::thread::Builder::new().name(name.into()).spawn(run)?;
-        Ok(Reader { asks })
-    }
-
-    /// Has `work` done by the thread, unless too many wait for it or it takes too long.
-    pub(super) async fn ask<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&mut S) -> T + Send + 'static,
-    ) -> Result<T, Busy> {
-        let (sender, receiver) = oneshot::channel();
-        let ask = move |state: &mut S| {
-            // Whoever has gone away meanwhile need not be worked for.
-            if !sender.is_closed() {
-                let _ = sender.send(work(state));
-            }
-        };
-        self.asks.try_send(Box::new(ask)).map_err(|_| Busy)?;
-        tokio::time::timeout(PATIENCE, receiver).await.map_err(|_| Busy)?.map_err(|_| Busy)
-    }
 }

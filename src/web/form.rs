@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes, to_bytes};
-use axum::extract::{Path, Query, Request, State};
+use axum::extract::{Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
@@ -15,7 +15,7 @@ use crate::poll::ballot::Refusal;
 use crate::slug::Slug;
 
 use super::api::{status_of, told};
-use super::app::{App, BODY_MAX_LEN};
+use super::app::{App, BODY_MAX_LEN, Name};
 use super::client::Client;
 use super::gate::{is_of_own_page, retry_after};
 use super::metrics::Reason;
@@ -52,8 +52,8 @@ pub(super) async fn read_body(body: Body) -> Result<Bytes, BodyError> {
 /// `POST /polls/POLL`.
 pub(super) async fn vote(
     State(app): State<Arc<App>>,
-    Path(name): Path<String>,
-    Query(shape): Query<Shape>,
+    Name(name): Name,
+    shape: Shape,
     client: Client,
     request: Request,
 ) -> Response {

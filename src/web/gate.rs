@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use axum::extract::{Request, State};
 use axum::http::header::{self, HeaderName, HeaderValue};
-use axum::http::{HeaderMap, Method, StatusCode};
+use axum::http::{HeaderMap, Method, StatusCode, Version};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
@@ -31,10 +31,14 @@ pub(super) fn content_policy(origins: &[String]) -> Result<HeaderValue, header::
 
 /// The middleware around every route.
 pub(super) async fn pass(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
-    let path_is_api = request.uri().path().starts_with("/api/");
+    let asked = Asked { is_api: request.uri().path().starts_with("/api/"), shape: page::Shape::of(request.uri()) };
     let for_monitors = matches!(request.uri().path(), "/healthz" | "/readyz" | "/metrics");
     let answer = match request.extensions().get::<Peer>().copied() {
         None => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+        Some(Peer(_)) if !names_one_host(&request) => {
+            let says = "The request does not say for which host it is.";
+            refuse(&app, asked, StatusCode::BAD_REQUEST, Reason::BadRequest, says)
+        }
         Some(Peer(peer)) => {
             let client = Client::of(peer, request.headers(), &app.trusted_proxies);
             request.extensions_mut().insert(client);
@@ -43,13 +47,13 @@ pub(super) async fn pass(State(app): State<Arc<App>>, mut request: Request, next
                 Ok(()) if request.method() == Method::POST && is_of_elsewhere(request.headers()) => {
                     app.metrics.refused(Reason::OtherOrigin);
                     let says = "This vote came from a page of another site, so it was not taken.";
-                    refuse(&app, path_is_api, StatusCode::FORBIDDEN, Reason::OtherOrigin, says)
+                    refuse(&app, asked, StatusCode::FORBIDDEN, Reason::OtherOrigin, says)
                 }
                 Ok(()) => next.run(request).await,
                 Err(seconds) => {
                     app.metrics.refused(Reason::TooMany);
                     let says = "Too many requests came from your address. Please wait a moment.";
-                    let mut answer = refuse(&app, path_is_api, StatusCode::TOO_MANY_REQUESTS, Reason::TooMany, says);
+                    let mut answer = refuse(&app, asked, StatusCode::TOO_MANY_REQUESTS, Reason::TooMany, says);
                     retry_after(&mut answer, seconds);
                     answer
                 }
@@ -65,8 +69,25 @@ pub(super) fn retry_after(answer: &mut Response, seconds: u64) {
     answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
 }
 
-fn refuse(app: &App, is_api: bool, status: StatusCode, reason: Reason, says: &str) -> Response {
-    if is_api { api::failure(status, reason.name(), says) } else { page::failure(app, status, says, false) }
+/// In which form an answer is wanted.
+#[derive(Clone, Copy)]
+struct Asked {
+    is_api: bool,
+    shape: page::Shape,
+}
+
+fn refuse(app: &App, asked: Asked, status: StatusCode, reason: Reason, says: &str) -> Response {
+    match asked.is_api {
+        true => api::failure(status, reason.name(), says),
+        false => page::failure(app, status, says, asked.shape.is_embedded()),
+    }
+}
+
+/// Whether a request has the one `Host` that HTTP/1.1 asks for (RFC 9112, section 3.2): with two, a proxy in front and the
+/// check of its origin might not mean the same one.
+fn names_one_host(request: &Request) -> bool {
+    let hosts = request.headers().get_all(header::HOST).iter().count();
+    hosts == 1 || hosts == 0 && request.version() < Version::HTTP_11
 }
 
 /// Whether a browser says that another site's page sends this. What is no browser's says nothing; a form of ours is

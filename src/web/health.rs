@@ -1,7 +1,7 @@
 //! What a monitor asks: is the process alive, can it take votes, and its numbers.
 
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -13,7 +13,7 @@ use crate::poll::status::{Status, status};
 use crate::store;
 
 use super::app::App;
-use super::desk::Reader;
+use super::reader::Look;
 
 /// How long a look at the queues is good.
 const FRESH: Duration = Duration::from_secs(2);
@@ -22,31 +22,19 @@ const FRESH: Duration = Duration::from_secs(2);
 const DATABASE_PATIENCE: Duration = Duration::from_secs(3);
 
 /// Looks at the queues with a thread of its own.
-pub(super) struct Health {
-    reader: Reader<Site>,
-    seen: Mutex<Option<(Instant, Arc<Status>)>>,
-}
+pub(super) struct Health(Look<Site, Arc<Status>>);
 
 impl Health {
     pub(super) fn start(site: Site) -> std::io::Result<Health> {
-        Ok(Health { reader: Reader::start("looks at queues", site)?, seen: Mutex::default() })
+        Look::start("looks at queues", FRESH, site).map(Health)
     }
 
     async fn status(&self) -> Option<Arc<Status>> {
-        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some((_, status)) = seen.filter(|(at, _)| at.elapsed() < FRESH) {
-            return Some(status);
-        }
-        let looked = self.reader.ask(|site| {
+        let read = |site: &mut Site| {
             let store = store::open(&site.database, DATABASE_PATIENCE);
-            status(&site.memcached, &site.keys, site.timeout, site.copies, store, &site.spool)
-        });
-        let status = match looked.await {
-            Ok(status) => Arc::new(status),
-            Err(super::desk::Busy) => return None,
+            Some(status(&site.memcached, &site.keys, site.timeout, site.copies, store, &site.spool).into())
         };
-        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), status.clone()));
-        Some(status)
+        self.0.look(read).await.ok()
     }
 }
 

@@ -15,6 +15,7 @@
 //! | `page/` | the pages |
 //! | `live` | results as they change, as server-sent events |
 //! | `desk` | what is known of polls, read by threads of their own and kept for a second |
+//! | `reader` | threads that read what blocks, and how long a request waits for them |
 //! | `flushing` | the built-in flusher |
 //! | `metrics`, `health` | what a monitor asks |
 //! | `assets` | style, script, icon and interface description, all first-party |
@@ -41,6 +42,7 @@ mod live;
 mod metrics;
 mod page;
 mod rate;
+mod reader;
 mod secret;
 mod vote;
 
@@ -52,9 +54,11 @@ pub use ipnet::IpNet;
 pub use secret::SecretError;
 
 use crate::poll::batcher::{Batcher, Limits};
+use crate::poll::pulse::Pulse;
 use crate::poll::site::Site;
 
 use app::App;
+use flushing::Flushing;
 
 /// How a service is set up.
 pub struct Config {
@@ -74,8 +78,10 @@ pub struct Config {
     pub title: String,
     /// How many votes may wait in each lane of the batcher before voters are asked to come back.
     pub waiting_max: usize,
-    /// How many connections are served at once.
+    /// How many connections are served at once; three in four of them may follow results live.
     pub connections_max: usize,
+    /// Beaten every second while the service lives: requests are accepted, and the flusher rests or moves.
+    pub pulse: Pulse,
 }
 
 /// Why a service could not run.
@@ -97,22 +103,32 @@ pub enum Error {
     Secret(#[from] SecretError),
 }
 
-/// Serves until SIGTERM or SIGINT; then stops accepting, answers what is under way, flushes, and returns. `listening` is
-/// told the address once it takes requests.
+/// How far a service has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// It takes requests at this address; from now on a signal ends it in order.
+    Listening(SocketAddr),
+    /// It takes no more connections, answers what is under way, and flushes.
+    Ending,
+}
+
+/// Serves until SIGTERM or SIGINT; then stops accepting, answers what is under way, flushes, and returns. `tell` hears of
+/// each stage.
 ///
 /// # Errors
 /// [`Error`]; nothing was served.
-pub fn serve(config: Config, listening: impl FnOnce(SocketAddr)) -> Result<(), Error> {
+pub fn serve(config: Config, mut tell: impl FnMut(Stage)) -> Result<(), Error> {
     let identity_key = secret::identity_key(&config.site)?;
-    let flusher = config.flush_every.map(|every| flushing::Flushing::start(&config.site, every));
+    let flusher = config.flush_every.map(|every| Flushing::start(&config.site, every));
     let flusher = flusher.transpose().map_err(Error::Start)?;
     let site = Site { identity_key, ..config.site.clone() };
     let limits = Limits { gathered_max: config.waiting_max, ..Limits::default() };
     let batcher = Batcher::start(&site, limits).map_err(Error::Start)?;
-    let flushed = flusher.as_ref().map(flushing::Flushing::seen);
-    let app = Arc::new(App::new(&config, site, batcher, flushed).map_err(Error::Start)?);
+    let app = App::new(&config, site, batcher, flusher.as_ref().map(Flushing::seen)).map_err(Error::Start)?;
+    let life = flusher.as_ref().map(Flushing::life);
+    let is_flushing_alive = || life.as_ref().is_none_or(flushing::Life::is_seen);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Error::Start)?;
-    let served = runtime.block_on(connection::serve(app, &config, listening));
+    let served = runtime.block_on(connection::serve(Arc::new(app), &config, is_flushing_alive, &mut tell));
     // Whatever connection was still open is cut here, and the batcher, owned by what is dropped with them, casts and
     // answers all it has.
     runtime.shutdown_timeout(Duration::from_secs(1));

@@ -43,7 +43,8 @@ impl RateLimit {
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
         if buckets.len() >= ADDRESSES_MAX && !buckets.contains_key(&address) {
             buckets.retain(|_, bucket| filled(bucket) < full);
-            if buckets.len() >= ADDRESSES_MAX {
+            // To find only a few full ones, with each new address again, would cost more than it saves.
+            if buckets.len() > ADDRESSES_MAX / 2 {
                 buckets.clear();
             }
         }

@@ -57,7 +57,7 @@ pub(super) async fn cast(app: &App, client: Client, headers: &HeaderMap, poll: &
         Ok(Seen::Poll(view)) => (cast_in(app, client, headers, &view, picks, &mut cookies).await, Some(view)),
         Ok(Seen::Unknown) => (Verdict::Refused(Refusal::UnknownPoll(poll.clone())), None),
         Ok(Seen::CannotTell) => (Verdict::NotTaken, None),
-        Err(super::desk::Busy) => (Verdict::Busy, None),
+        Err(super::reader::Busy) => (Verdict::Busy, None),
     };
     match (&verdict, verdict.reason()) {
         (Verdict::Taken(place, _), _) => app.metrics.taken(*place, began.elapsed()),
@@ -79,7 +79,7 @@ async fn cast_in(
         Ok(picks) => picks,
         Err(refusal) => return Verdict::Refused(refusal),
     };
-    let known = app.cookies.token(headers);
+    let known = app.cookies.token(headers, client.https);
     let token = known.unwrap_or_else(super::cookie::Token::new);
     // The receipt is asked only where an address alone would let the same browser vote from a second one; elsewhere the
     // mark in memcached and the ballot's key say it.

@@ -74,6 +74,7 @@ fn nginx_takes_the_site_and_brings_a_vote_through_it() {
     let site = Site::new(&[&memcached]);
     site.create_now();
     let unit = fs::read_to_string(example("systemd/weir-serve.service")).unwrap();
+    assert!(unit.contains("\nType=notify\n") && unit.contains("\nWatchdogSec="));
     let arguments: Vec<_> = command_of(&unit).split(' ').collect();
     assert_eq!(arguments[..4], ["poll", "serve", "--listen", "127.0.0.1:8080"]);
     let service = Service::start(&site, &arguments[4..]);

@@ -1,7 +1,6 @@
 //! `poll flush --every` as a service manager sees it, and queues drained beside each other.
 
 use std::io::{BufRead, BufReader};
-use std::os::unix::net::UnixDatagram;
 use std::process::Child;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
@@ -10,35 +9,12 @@ use mysql::prelude::Queryable;
 use rustix::process::Signal;
 use serde_json::json;
 
-use crate::support::{LIMIT, MariaDb, Memcached, Site, signal, stderr, stdout, wait_until};
-
-/// A service manager's end of the notifications.
-struct Manager(UnixDatagram);
-
-impl Manager {
-    fn listen(site: &Site) -> Manager {
-        let socket = UnixDatagram::bind(site.path("notify")).unwrap();
-        socket.set_read_timeout(Some(LIMIT)).unwrap();
-        Manager(socket)
-    }
-
-    /// Waits for a notification that begins so, and returns the rest of it.
-    fn hear(&self, start: &str) -> String {
-        let mut bytes = [0; 4096];
-        loop {
-            let length = self.0.recv(&mut bytes).unwrap_or_else(|error| panic!("waited for {start}: {error}"));
-            let text = String::from_utf8_lossy(&bytes[..length]).into_owned();
-            if let Some(rest) = text.lines().find_map(|line| line.strip_prefix(start)) {
-                return rest.to_string();
-            }
-        }
-    }
-}
+use crate::support::{LIMIT, Manager, MariaDb, Memcached, Site, signal, stderr, stdout, wait_until};
 
 /// A service under that manager, and the lines that it writes to stderr.
 fn serve(site: &Site) -> (Child, Receiver<String>) {
     let mut command = site.command(&["poll", "flush", "--every", "20ms"]);
-    command.env("NOTIFY_SOCKET", site.path("notify")).env("WATCHDOG_USEC", "200000");
+    Manager::watch(site, &mut command);
     let mut service =
         command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap();
     let lines = BufReader::new(service.stderr.take().unwrap()).lines();

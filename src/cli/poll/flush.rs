@@ -43,9 +43,7 @@ impl Args {
         let mut flusher = settings.flusher();
         match self.every {
             None => self.once(&mut flusher, out),
-            Some(every) => {
-                flush_service::run(&mut flusher.counting_turnout(), every, out, &mut |count, out| self.tell(count, out))
-            }
+            Some(every) => flush_service::run(&mut flusher, every, out, &mut |count, out| self.tell(count, out)),
         }
     }
 

@@ -4,7 +4,7 @@ use anyhow::Result;
 use clap::Subcommand;
 
 use super::output::Output;
-use super::settings::SettingsArgs;
+use super::settings::{SettingsArgs, settings_of};
 
 mod batch;
 mod batch_line;
@@ -14,12 +14,15 @@ mod export;
 mod flush;
 mod flush_service;
 mod list;
+mod manager;
 mod open_close;
 mod results;
 mod serve;
 mod status;
 mod verify;
 mod vote;
+
+pub use serve::check as check_serve;
 
 /// Arguments of `weir poll`.
 #[derive(clap::Args, Debug)]
@@ -61,7 +64,9 @@ enum Command {
 impl Args {
     /// Runs the command.
     pub fn run(self, out: &mut Output) -> Result<()> {
-        let settings = self.settings.settings()?;
+        let more = if let Command::Serve(args) = &self.command { args.flags() } else { Vec::new() };
+        let config = self.settings.config(&more)?;
+        let settings = settings_of(&config)?;
         match self.command {
             Command::Create(args) => args.run(settings, out),
             Command::Vote(args) => args.run(settings, out),
@@ -72,7 +77,7 @@ impl Args {
             Command::Close(args) => args.run(settings, out),
             Command::Export(args) => args.run(settings, out),
             Command::Status(args) => args.run(settings, out),
-            Command::Serve(args) => args.run(settings, out),
+            Command::Serve(_) => serve::run(&config, settings, out),
             Command::DeadLetters(args) => args.run(settings, out),
             Command::Verify(args) => args.run(settings, out),
         }

@@ -1,19 +1,30 @@
 //! `weir poll serve`.
 
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
 
 use crate::cli::output::Output;
-use crate::cli::settings::{Settings, read_duration};
-use crate::web::{self, Config, IpNet};
+use crate::cli::settings::{Settings, default_text, read_duration};
+use crate::config::{self, Config, ConfigError, Key};
+use crate::poll::pulse::Pulse;
+use crate::slug::shown;
+use crate::web::{self, IpNet, Stage};
+
+use super::manager::{Teller, end_at_second_signal};
 
 /// Arguments of `weir poll serve`.
 #[derive(clap::Args, Debug)]
 #[command(
     after_help = "Pages: /, /polls/POLL, /polls/POLL/results. JSON: /api/v1/openapi.json describes it. For monitors:
-/metrics, /healthz, /readyz. SIGTERM ends it in order: no new connections, votes under way are answered, a last flush.
+/metrics, /healthz, /readyz. SIGTERM or SIGINT ends it in order: no new connections, votes under way are answered, a last
+flush; a second one ends it at once, and what was acknowledged is safe. Under systemd (Type=notify) it tells readiness and
+end, and feeds the watchdog while it accepts and its flusher rests or moves; WatchdogSec= must be over 2min.
+
+Each option is also a key of the [serve] table of weir.toml; weir config shows them.
 
 Set WEIR_VOTER_SECRET, the same on every host: cookies are signed and addresses hashed with it. Without it a secret
 is made and kept in the spool folder. Put a proxy with TLS in front and name it with --trusted-proxy; examples/ has
@@ -24,36 +35,113 @@ Examples:
   weir poll serve --listen 127.0.0.1:8080 --trusted-proxy 127.0.0.1 --embed-origin https://news.example"
 )]
 pub struct Args {
-    /// Where to listen; port 0 takes a free one
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
-    listen: SocketAddr,
+    /// Where to listen; port 0 takes a free one [env: WEIR_LISTEN] [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<String>,
     /// The pause between two flushes of the built-in flusher; 0 for none, when "weir poll flush" runs elsewhere
-    #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = read_pause)]
-    flush_every: Pause,
-    /// An address or network whose X-Forwarded-For and X-Forwarded-Proto are believed; may be repeated
-    #[arg(long = "trusted-proxy", value_name = "NETWORK", value_parser = read_network)]
-    trusted_proxies: Vec<IpNet>,
-    /// An origin whose pages may show polls in a frame, such as https://news.example; may be repeated
-    #[arg(long = "embed-origin", value_name = "ORIGIN", value_parser = read_origin)]
-    embed_origins: Vec<String>,
-    /// Requests a second from one address, with bursts of four seconds' worth; 0 for no limit
-    #[arg(long, value_name = "N", default_value_t = 50)]
-    rate_limit: u32,
-    /// What the pages are headed with
-    #[arg(long, value_name = "TEXT", default_value = "Reader polls")]
-    title: String,
-    /// How many votes may wait for each memcached server before voters are told to come back
-    #[arg(long, value_name = "N", default_value_t = 16_384, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    waiting_max: u32,
-    /// How many connections are served at once; more wait to be accepted
-    #[arg(long, value_name = "N", default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    connections_max: u32,
+    /// [env: WEIR_FLUSH_EVERY] [default: 2s]
+    #[arg(long, value_name = "DURATION")]
+    flush_every: Option<String>,
+    /// An address or network whose X-Forwarded-For and X-Forwarded-Proto are believed; may be repeated, or several
+    /// separated by commas [env: WEIR_TRUSTED_PROXY]
+    #[arg(long, value_name = "NETWORK")]
+    trusted_proxy: Vec<String>,
+    /// An origin whose pages may show polls in a frame, such as https://news.example; may be repeated, or several
+    /// separated by commas [env: WEIR_EMBED_ORIGIN]
+    #[arg(long, value_name = "ORIGIN")]
+    embed_origin: Vec<String>,
+    /// Requests a second from one address, with bursts of four seconds' worth; 0 for no limit [env:
+    /// WEIR_RATE_LIMIT] [default: 50]
+    #[arg(long, value_name = "N")]
+    rate_limit: Option<String>,
+    /// What the pages are headed with [env: WEIR_TITLE] [default: Reader polls]
+    #[arg(long, value_name = "TEXT")]
+    title: Option<String>,
+    /// How many votes may wait for each memcached server before voters are told to come back [env:
+    /// WEIR_WAITING_MAX] [default: 16384]
+    #[arg(long, value_name = "N")]
+    waiting_max: Option<String>,
+    /// How many connections are served at once; more wait to be accepted, and three in four may follow results live
+    /// [env: WEIR_CONNECTIONS_MAX] [default: 20000]
+    #[arg(long, value_name = "N")]
+    connections_max: Option<String>,
 }
 
-/// A pause, or none.
-type Pause = Option<Duration>;
+impl Args {
+    /// The flags as settings.
+    pub(super) fn flags(&self) -> Vec<(Key, Option<String>)> {
+        let list = |given: &[String]| (!given.is_empty()).then(|| given.join(","));
+        vec![
+            (config::LISTEN, self.listen.clone()),
+            (config::FLUSH_EVERY, self.flush_every.clone()),
+            (config::TRUSTED_PROXY, list(&self.trusted_proxy)),
+            (config::EMBED_ORIGIN, list(&self.embed_origin)),
+            (config::RATE_LIMIT, self.rate_limit.clone()),
+            (config::TITLE, self.title.clone()),
+            (config::WAITING_MAX, self.waiting_max.clone()),
+            (config::CONNECTIONS_MAX, self.connections_max.clone()),
+        ]
+    }
+}
 
-fn read_pause(text: &str) -> Result<Pause, String> {
+/// The settings of the service alone.
+struct ServeSettings {
+    listen: SocketAddr,
+    flush_every: Option<Duration>,
+    trusted_proxies: Vec<IpNet>,
+    embed_origins: Vec<String>,
+    rate_limit: u32,
+    title: String,
+    waiting_max: usize,
+    connections_max: usize,
+}
+
+impl ServeSettings {
+    fn read(config: &Config) -> Result<ServeSettings, ConfigError> {
+        fn read<T>(config: &Config, key: Key, read: impl FnOnce(&str) -> Result<T, String>) -> Result<T, ConfigError> {
+            config.read(key, &default_text(key).unwrap_or_default(), read)
+        }
+        Ok(ServeSettings {
+            listen: read(config, config::LISTEN, read_listen)?,
+            flush_every: read(config, config::FLUSH_EVERY, read_pause)?,
+            trusted_proxies: read(config, config::TRUSTED_PROXY, |text| read_list(text, read_network))?,
+            embed_origins: read(config, config::EMBED_ORIGIN, |text| read_list(text, read_origin))?,
+            rate_limit: read(config, config::RATE_LIMIT, |text| read_number(text, 0..=1_000_000))?,
+            title: read(config, config::TITLE, read_title)?,
+            waiting_max: read(config, config::WAITING_MAX, |text| read_number(text, 1..=1_000_000))? as usize,
+            connections_max: read(config, config::CONNECTIONS_MAX, |text| read_number(text, 1..=1_000_000))? as usize,
+        })
+    }
+}
+
+/// Checks the settings of the service without starting it.
+pub fn check(config: &Config) -> Result<()> {
+    ServeSettings::read(config)?;
+    Ok(())
+}
+
+fn read_listen(text: &str) -> Result<SocketAddr, String> {
+    let expected = || format!("{}: expected an address and a port, such as 127.0.0.1:8080 or [::1]:8080", shown(text));
+    text.parse().map_err(|_| expected())
+}
+
+fn read_number(text: &str, range: RangeInclusive<u32>) -> Result<u32, String> {
+    let number = text.parse().ok().filter(|number| range.contains(number));
+    number.ok_or_else(|| format!("{}: expected a number from {} to {}", shown(text), range.start(), range.end()))
+}
+
+fn read_title(text: &str) -> Result<String, String> {
+    let fits = !text.trim().is_empty() && text.len() <= 200 && !text.chars().any(char::is_control);
+    if fits { Ok(text.into()) } else { Err(format!("{}: expected a line of up to 200 bytes", shown(text))) }
+}
+
+/// Parts separated by commas; none of an empty text.
+fn read_list<T>(text: &str, read: impl Fn(&str) -> Result<T, String>) -> Result<Vec<T>, String> {
+    let parts = text.split(',').map(str::trim);
+    if text.trim().is_empty() { Ok(Vec::new()) } else { parts.map(read).collect() }
+}
+
+fn read_pause(text: &str) -> Result<Option<Duration>, String> {
     if text.trim_end_matches(|c: char| c.is_ascii_alphabetic()) == "0" {
         return Ok(None);
     }
@@ -62,13 +150,13 @@ fn read_pause(text: &str) -> Result<Pause, String> {
 
 fn read_network(text: &str) -> Result<IpNet, String> {
     let alone = || text.parse::<std::net::IpAddr>().map(IpNet::from);
-    text.parse().or_else(|_| alone()).map_err(|_| {
-        format!("{}: expected an address or a network, such as 10.0.0.0/8 or ::1", crate::slug::shown(text))
-    })
+    text.parse()
+        .or_else(|_| alone())
+        .map_err(|_| format!("{}: expected an address or a network, such as 10.0.0.0/8 or ::1", shown(text)))
 }
 
 fn read_origin(text: &str) -> Result<String, String> {
-    let fail = || format!("{}: expected an origin, such as https://news.example", crate::slug::shown(text));
+    let fail = || format!("{}: expected an origin, such as https://news.example", shown(text));
     let url = url::Url::parse(text).map_err(|_| fail())?;
     let origin = url.origin();
     let bare = matches!(url.path(), "" | "/") && url.query().is_none() && url.fragment().is_none();
@@ -80,25 +168,49 @@ fn read_origin(text: &str) -> Result<String, String> {
     if bare && web && name { Ok(origin.ascii_serialization()) } else { Err(fail()) }
 }
 
-impl Args {
-    pub(super) fn run(self, settings: Settings, out: &mut Output) -> Result<()> {
-        let config = Config {
-            site: settings,
-            listen: self.listen,
-            flush_every: self.flush_every,
-            trusted_proxies: self.trusted_proxies,
-            embed_origins: self.embed_origins,
-            rate_limit: self.rate_limit,
-            title: self.title,
-            waiting_max: usize::try_from(self.waiting_max)?,
-            connections_max: usize::try_from(self.connections_max)?,
-        };
-        let mut told = Ok(());
-        web::serve(config, |address| {
-            told = out.line(format_args!("listening on http://{address}")).and_then(|()| out.flush());
-        })?;
-        Ok(told?)
-    }
+/// Serves until a signal, and tells a service manager how it is.
+pub(super) fn run(config: &Config, site: Settings, out: &mut Output) -> Result<()> {
+    let ServeSettings {
+        listen,
+        flush_every,
+        trusted_proxies,
+        embed_origins,
+        rate_limit,
+        title,
+        waiting_max,
+        connections_max,
+    } = ServeSettings::read(config)?;
+    let pulse = Pulse::default();
+    let config = web::Config {
+        site,
+        listen,
+        flush_every,
+        trusted_proxies,
+        embed_origins,
+        rate_limit,
+        title,
+        waiting_max,
+        connections_max,
+        pulse: pulse.clone(),
+    };
+    let (mut told, mut teller) = (Ok(()), None);
+    web::serve(config, |stage| match stage {
+        Stage::Listening(address) => {
+            // Only from here on does a signal end it in order, so that the first is never taken for a second.
+            let heard = end_at_second_signal(&Arc::default());
+            told =
+                heard.and_then(|()| out.line(format_args!("listening on http://{address}"))).and_then(|()| out.flush());
+            let mut ready = Teller::start(pulse.clone());
+            ready.status(format!("listening on http://{address}"));
+            teller = Some(ready);
+        }
+        Stage::Ending => {
+            if let Some(teller) = teller.take() {
+                teller.stopping();
+            }
+        }
+    })?;
+    Ok(told?)
 }
 
 #[cfg(test)]
@@ -107,6 +219,9 @@ mod tests {
 
     #[test]
     fn settings_are_read_as_people_write_them() {
+        assert_eq!(read_list(" ", read_network), Ok(vec![]));
+        assert_eq!(read_list("::1, 10.0.0.0/8", read_network).unwrap().len(), 2);
+        assert!(read_list("::1,", read_network).is_err() && read_number("-1", 0..=9).is_err());
         assert_eq!(["0", "0s", "2s"].map(read_pause), [Ok(None), Ok(None), Ok(Some(Duration::from_secs(2)))]);
         assert!(read_pause("often").is_err());
         assert_eq!(read_network("::1").unwrap().to_string(), "::1/128");

@@ -12,7 +12,7 @@
     const update = () => {
       const picked = boxes.filter((box) => box.checked).length;
       for (const box of boxes) box.disabled = !box.checked && picked >= most;
-      if (left && boxes.length) left.textContent = `${picked} of ${most} chosen`;
+      if (left && boxes.length) left.textContent = `${picked} of ${most} chosen.`;
     };
     form.addEventListener("change", update);
     window.addEventListener("pageshow", update);
@@ -22,6 +22,14 @@
       setTimeout(() => { button.disabled = true; }, 0);
       window.addEventListener("pageshow", () => { button.disabled = false; });
     });
+  }
+
+  // When a poll closes, by the reader's clock.
+  const local = new Intl.DateTimeFormat("en-GB", {
+    day: "numeric", month: "long", year: "numeric", hour: "2-digit", minute: "2-digit", timeZoneName: "short",
+  });
+  for (const time of document.querySelectorAll("time[data-local]")) {
+    time.textContent = local.format(new Date(time.dateTime)).replace(" at ", ", ");
   }
 
   // On a results page: follow the totals.
@@ -34,7 +42,7 @@
       const [n, unit] = seconds < 120 ? [seconds, "second"]
         : seconds < 7200 ? [Math.floor(seconds / 60), "minute"]
         : seconds < 172800 ? [Math.floor(seconds / 3600), "hour"] : [Math.floor(seconds / 86400), "day"];
-      asOf.textContent = seconds < 2 ? "just now" : `${n} ${unit}${n === 1 ? "" : "s"} ago`;
+      asOf.textContent = seconds < 2 ? "now" : `${n} ${unit}${n === 1 ? "" : "s"} ago`;
     };
     const show = (totals) => {
       const most = Math.max(...totals.choices.map((choice) => choice.votes));
@@ -53,16 +61,25 @@
       asOf.dateTime = totals.as_of;
       tell();
     };
-    let events;
+    let events, later;
+    const rest = () => {
+      clearTimeout(later);
+      if (events) events.close();
+    };
     const follow = () => {
+      rest();
       events = new EventSource(results.dataset.events);
       events.addEventListener("results", (event) => show(JSON.parse(event.data)));
+      // A connection that breaks is taken up again by the browser; an answer such as 503 is not. All readers get it in one
+      // moment, and must not come back in one.
+      events.addEventListener("error", () => {
+        if (events.readyState === EventSource.CLOSED) later = setTimeout(follow, 10000 + 20000 * Math.random());
+      });
     };
     // A page in the background need not hold a connection.
-    document.addEventListener("visibilitychange", () => {
-      if (document.hidden) events.close(); else follow();
-    });
-    follow();
+    const heed = () => { if (document.hidden) rest(); else follow(); };
+    document.addEventListener("visibilitychange", heed);
+    heed();
     setInterval(tell, 1000);
   }
 

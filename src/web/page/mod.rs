@@ -6,40 +6,65 @@ mod poll;
 mod results;
 mod text;
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use axum::body::Bytes;
-use axum::extract::{Path, Query, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::extract::{FromRequestParts, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{Html, IntoResponse, Response};
 use maud::{DOCTYPE, Markup, html};
-use serde::Deserialize;
 
 use crate::slug::Slug;
 
 use super::api::is_open;
-use super::app::App;
+use super::app::{App, Name};
 use super::assets::{ICON_PATH, SCRIPT_PATH, STYLE_PATH};
-use super::desk::{Busy, Seen, View};
+use super::client::Client;
+use super::desk::{Seen, View};
 use super::gate::retry_after;
+use super::reader::Busy;
 
 pub(super) use poll::advice;
 pub(super) use results::Notice;
+pub(super) use text::http_date;
 
 /// What is said of a name that no poll has.
 pub(super) const NO_SUCH_POLL: &str = "There is no poll at this address.";
 
-/// How a page is asked for.
-#[derive(Deserialize, Clone, Copy, Default)]
+/// How a page is asked for. Whatever else a link has gathered on its way is passed over.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Shape {
-    embed: Option<u8>,
-    voted: Option<u8>,
+    embedded: bool,
+    voted: bool,
 }
 
 impl Shape {
+    /// Reads it out of an address.
+    pub(super) fn of(uri: &Uri) -> Shape {
+        let mut shape = Shape::default();
+        for (key, value) in url::form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()) {
+            match key.as_ref() {
+                "embed" => shape.embedded = value == "1",
+                "voted" => shape.voted = value == "1",
+                _ => {}
+            }
+        }
+        shape
+    }
+
     /// Whether it is to stand in a frame of an article.
     pub(super) fn is_embedded(self) -> bool {
-        self.embed == Some(1)
+        self.embedded
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Shape {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Shape, Infallible> {
+        Ok(Shape::of(&parts.uri))
     }
 }
 
@@ -93,17 +118,22 @@ fn busy(app: &App, embedded: bool) -> Response {
 
 /// The page of a poll's form; `advice` says what was wrong with the form just sent.
 pub(super) fn vote_page(app: &App, view: &View, advice: Option<&str>, embedded: bool) -> Html<Bytes> {
-    Html(html_of(page(app, &view.poll.question, embedded, &poll::form(&view.poll, advice, embedded))))
+    // A screen reader says the title first.
+    let title = match advice {
+        Some(_) => format!("Not voted yet: {}", view.poll.question),
+        None => view.poll.question.clone(),
+    };
+    Html(html_of(page(app, &title, embedded, &poll::form(&view.poll, advice, embedded))))
 }
 
-/// The page of a poll's results. Without a notice it is the same for all, and made once.
+/// The page of a poll's results. Without a notice it is the same for all, and made once while what it shows is fresh.
 pub(super) fn results_page(app: &App, view: &View, notice: Notice, embedded: bool) -> Html<Bytes> {
     let make = || {
-        let title = format!("Results: {}", view.poll.question);
+        let title = format!("{}: {}", notice.title(), view.poll.question);
         html_of(page(app, &title, embedded, &results::content(view, notice, embedded)))
     };
     match (notice, view.pages.get(usize::from(embedded))) {
-        (Notice::None, Some(kept)) => Html(kept.get_or_init(make).clone()),
+        (Notice::None, Some(kept)) if view.is_fresh() => Html(kept.get_or_init(make).clone()),
         _ => Html(make()),
     }
 }
@@ -129,8 +159,9 @@ async fn view_of(app: &App, name: &str, embedded: bool) -> Result<Arc<View>, Res
 /// `GET /polls/POLL`: the form, or the results for who cannot vote any more.
 pub(super) async fn poll(
     State(app): State<Arc<App>>,
-    Path(name): Path<String>,
-    Query(shape): Query<Shape>,
+    Name(name): Name,
+    shape: Shape,
+    client: Client,
     headers: HeaderMap,
 ) -> Response {
     let embedded = shape.is_embedded();
@@ -138,7 +169,7 @@ pub(super) async fn poll(
         Ok(view) => view,
         Err(answer) => return answer,
     };
-    let token = app.cookies.token(&headers);
+    let token = app.cookies.token(&headers, client.https);
     if !is_open(&view.poll) {
         results_page(&app, &view, Notice::None, embedded).into_response()
     } else if token.is_some_and(|token| app.cookies.has_voted(&headers, token, &view.poll.slug)) {
@@ -149,17 +180,13 @@ pub(super) async fn poll(
 }
 
 /// `GET /polls/POLL/results`.
-pub(super) async fn results(
-    State(app): State<Arc<App>>,
-    Path(name): Path<String>,
-    Query(shape): Query<Shape>,
-) -> Response {
+pub(super) async fn results(State(app): State<Arc<App>>, Name(name): Name, shape: Shape) -> Response {
     let embedded = shape.is_embedded();
     let view = match view_of(&app, &name, embedded).await {
         Ok(view) => view,
         Err(answer) => return answer,
     };
-    let notice = if shape.voted == Some(1) { Notice::Taken } else { Notice::None };
+    let notice = if shape.voted { Notice::Taken } else { Notice::None };
     let mut answer = results_page(&app, &view, notice, embedded).into_response();
     if matches!(notice, Notice::None) {
         let shared = HeaderValue::from_static("public, max-age=1");

@@ -7,6 +7,9 @@ use crate::poll::now_ms;
 
 use super::text::{duration, moment};
 
+/// How much the time that is left is told too long, in milliseconds.
+const SLACK_MS: i64 = 30_000;
+
 /// The form of an open poll.
 pub(super) fn form(poll: &Poll, advice: Option<&str>, embedded: bool) -> Markup {
     let several = poll.pick_max > 1;
@@ -58,8 +61,14 @@ pub(super) fn list(open: &[&Poll]) -> Markup {
                     li {
                         h2 { a href={ "/polls/" (poll.slug) } { (poll.question) } }
                         p class="meta" {
-                            (closing(poll).unwrap_or_else(|| "Open until further notice".into())) " · "
-                            a href={ "/polls/" (poll.slug) "/results" } { "Results" }
+                            @match closing(poll) {
+                                Some(closing) => (closing),
+                                None => "Open until further notice",
+                            }
+                            " · "
+                            a href={ "/polls/" (poll.slug) "/results" } {
+                                "Results" span class="visually-hidden" { ": " (poll.question) }
+                            }
                         }
                     }
                 }
@@ -68,18 +77,22 @@ pub(super) fn list(open: &[&Poll]) -> Markup {
     }
 }
 
-fn hint(poll: &Poll) -> String {
-    let pick = match poll.pick_max {
-        1 => "Choose one.".into(),
-        most if usize::from(most) == poll.choices.len() => "Choose as many as you like.".into(),
-        most => format!("Choose up to {most}."),
-    };
-    closing(poll).map_or_else(|| pick.clone(), |closing| format!("{pick} {closing}."))
+fn hint(poll: &Poll) -> Markup {
+    html! {
+        @match poll.pick_max {
+            1 => "Choose one.",
+            most if usize::from(most) == poll.choices.len() => "Choose as many as you like.",
+            most => { "Choose up to " (most) "." }
+        }
+        @if let Some(closing) = closing(poll) { " " (closing) "." }
+    }
 }
 
-fn closing(poll: &Poll) -> Option<String> {
+fn closing(poll: &Poll) -> Option<Markup> {
     let end = poll.ends_at_ms()?;
-    Some(format!("Closes in {}, on {}", duration(end - now_ms()), moment(end)))
+    // So that a poll made a moment ago for three days does not close in two.
+    let left_ms = end - now_ms() + SLACK_MS;
+    Some(html! { "Closes in " (duration(left_ms)) ", on " (moment(end)) })
 }
 
 /// What to do about a form that could not be taken.

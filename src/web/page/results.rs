@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use crate::poll::ballot::{Poll, time_text};
+use crate::poll::ballot::Poll;
 use crate::poll::now_ms;
 use crate::poll::results::Totals;
 use crate::web::desk::View;
@@ -21,6 +21,18 @@ pub(in crate::web) enum Notice {
     Already,
     /// The poll had closed.
     TooLate,
+}
+
+impl Notice {
+    /// What the page's title begins with: a screen reader says it first.
+    pub(super) fn title(self) -> &'static str {
+        match self {
+            Notice::None => "Results",
+            Notice::Taken => "Your vote is in",
+            Notice::Already => "You have already voted",
+            Notice::TooLate => "This poll has closed",
+        }
+    }
 }
 
 /// The content of the page.
@@ -100,7 +112,7 @@ fn sum(poll: &Poll, totals: &Totals, now_ms: i64) -> Markup {
             time data-as-of datetime=(totals.as_of) { (ago(now_ms - as_of_ms)) }
             @if let Some(end) = poll.ends_at_ms() {
                 " · " @if end > now_ms { "closes " } @else { "closed " }
-                time datetime=(time_text(end)) { (moment(end)) }
+                (moment(end))
             }
         }
     }

@@ -1,5 +1,9 @@
 //! Numbers and times as readers like them.
 
+use maud::{Markup, html};
+
+use crate::poll::ballot::time_text;
+
 /// A number with its thousands apart: `12,345`.
 pub(super) fn count(number: u64) -> String {
     let digits = number.to_string();
@@ -31,12 +35,17 @@ pub(super) fn duration(ms: i64) -> String {
 
 /// How long ago something was, for readers.
 pub(super) fn ago(ms: i64) -> String {
-    if ms < 2000 { "just now".into() } else { format!("{} ago", duration(ms)) }
+    if ms < 2000 { "now".into() } else { format!("{} ago", duration(ms)) }
 }
 
-/// A moment as a date and time in UTC: `4 January 2026, 15:04 UTC`.
-pub(super) fn moment(at_ms: i64) -> String {
-    strftime(at_ms, "%-d %B %Y, %H:%M UTC")
+/// A moment as a date and time in UTC, `4 January 2026, 15:04 UTC`, which the script turns into the reader's own.
+pub(super) fn moment(at_ms: i64) -> Markup {
+    html! { time data-local datetime=(time_text(at_ms)) { (strftime(at_ms, "%-d %B %Y, %H:%M UTC")) } }
+}
+
+/// The present as HTTP writes it: `Sun, 04 Jan 2026 15:04:05 GMT`.
+pub(in crate::web) fn http_date() -> String {
+    strftime(crate::poll::now_ms(), "%a, %d %b %Y %H:%M:%S GMT")
 }
 
 /// A moment by a pattern, in UTC.
@@ -53,8 +62,9 @@ mod tests {
     fn numbers_and_times_read_well() {
         assert_eq!([0, 999, 1000, 1_234_567].map(count), ["0", "999", "1,000", "1,234,567"]);
         assert_eq!([1, 2].map(|n| counted(n, "vote")), ["1 vote", "2 votes"]);
-        assert_eq!([0, 1999, 2000, 119_000, 120_000].map(ago)[1..4], ["just now", "2 seconds ago", "119 seconds ago"]);
+        assert_eq!([0, 1999, 2000, 119_000, 120_000].map(ago)[1..4], ["now", "2 seconds ago", "119 seconds ago"]);
         assert_eq!(duration(86_400_000 * 3), "3 days");
-        assert_eq!(moment(0), "1 January 1970, 00:00 UTC");
+        let moment = moment(0).into_string();
+        assert!(moment.contains(">1 January 1970, 00:00 UTC<"), "{moment}");
     }
 }

@@ -22,11 +22,13 @@ pub(crate) struct Wish {
     pub(crate) height: u32,
     pub(crate) dark: bool,
     pub(crate) without_javascript: bool,
+    pub(crate) without_third_party_cookies: bool,
 }
 
 impl Wish {
     /// A wide window, light, with JavaScript.
-    pub(crate) const WIDE: Wish = Wish { width: 1000, height: 1100, dark: false, without_javascript: false };
+    pub(crate) const WIDE: Wish =
+        Wish { width: 1000, height: 1100, dark: false, without_javascript: false, without_third_party_cookies: false };
 }
 
 impl Browser {
@@ -67,7 +69,11 @@ impl Browser {
         let options = json!({
             "args": arguments,
             "binary": program("chromium", "chromium"),
-            "prefs": { "profile.managed_default_content_settings.javascript": scripts },
+            "prefs": {
+                "profile.managed_default_content_settings.javascript": scripts,
+                "profile.block_third_party_cookies": wish.without_third_party_cookies,
+                "profile.cookie_controls_mode": u8::from(wish.without_third_party_cookies),
+            },
         });
         let capabilities = json!({ "browserName": "chrome", "goog:chromeOptions": options });
         let capabilities = capabilities.as_object().unwrap().clone();
@@ -84,8 +90,9 @@ impl Browser {
 
 impl Drop for Browser {
     fn drop(&mut self) {
-        // Killed outright, chromedriver would leave its browsers behind.
-        super::signal(&self.driver, rustix::process::Signal::TERM);
+        // Ended by a signal, chromedriver would leave the browsers of a test that failed behind. It closes its connection
+        // when it has ended them.
+        super::ask(([127, 0, 0, 1], self.port).into(), "GET", "/shutdown", &[], "");
         self.driver.wait().unwrap();
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::process::{Child, ChildStdout, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 
 use rustix::process::Signal;
 use serde_json::Value;
@@ -16,6 +16,8 @@ pub(crate) struct Service {
     pub(crate) address: SocketAddr,
     _stdout: BufReader<ChildStdout>,
 }
+
+const ANY_PORT: [&str; 2] = ["--listen", "127.0.0.1:0"];
 
 /// An answer.
 #[derive(Debug)]
@@ -37,9 +39,17 @@ impl Answer {
 impl Service {
     /// Starts one on a free port and waits until it takes requests.
     pub(crate) fn start(site: &Site, arguments: &[&str]) -> Service {
-        let all = [&["poll", "serve", "--listen", "127.0.0.1:0"], arguments].concat();
+        Service::start_as(site, arguments, |_| {})
+    }
+
+    /// The same, with more done to its command.
+    pub(crate) fn start_as(site: &Site, arguments: &[&str], more: impl FnOnce(&mut Command)) -> Service {
+        let listen: &[&str] = if arguments.contains(&"--listen") { &[] } else { &ANY_PORT };
+        let all = [&["poll", "serve"], arguments, listen].concat();
         let errors = std::fs::File::create(site.path("serve.log")).unwrap();
-        let mut child = site.command(&all).stdout(Stdio::piped()).stderr(errors).spawn().unwrap();
+        let mut command = site.command(&all);
+        more(&mut command);
+        let mut child = command.stdout(Stdio::piped()).stderr(errors).spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
         stdout.read_line(&mut line).unwrap();

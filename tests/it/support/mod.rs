@@ -2,12 +2,14 @@
 
 mod browser;
 mod http;
+mod manager;
 mod mariadb;
 mod memcached;
 mod site;
 
 pub(crate) use browser::{Browser, Wish};
 pub(crate) use http::{Answer, Service, ask};
+pub(crate) use manager::Manager;
 pub(crate) use mariadb::MariaDb;
 pub(crate) use memcached::{Memcached, Talk};
 pub(crate) use site::{Site, stderr, stdout};

@@ -116,7 +116,10 @@ fn a_monitor_reads_votes_refusals_depth_lag_and_latency() {
     assert_eq!(service.api_vote("now", &["no"], &[]).status, 201);
     assert_eq!(service.api_vote("now", &["maybe"], &[]).status, 422);
     let text = service.get("/metrics").body;
-    let depth = format!("weir_queue_depth{{server=\"{}\"}} 2", memcached.address());
+    // Two entries, and it may be a ticket that the writer has taken ahead.
+    let depth = format!("weir_queue_depth{{server=\"{}\"}} ", memcached.address());
+    let depth = text.lines().find_map(|line| line.strip_prefix(&depth));
+    assert!(["2", "3"].map(Some).contains(&depth), "{depth:?}");
     for line in [
         "weir_votes_total{way=\"queued\"} 2",
         "weir_votes_total{way=\"spooled\"} 0",
@@ -124,7 +127,6 @@ fn a_monitor_reads_votes_refusals_depth_lag_and_latency() {
         "weir_vote_seconds_bucket{le=\"+Inf\"} 2",
         "weir_vote_seconds_count 2",
         "weir_database_up 1",
-        &depth,
     ] {
         assert!(text.lines().any(|one| one == line), "{line} is missing:\n{text}");
     }

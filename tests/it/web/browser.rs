@@ -33,7 +33,7 @@ impl Stage {
     }
 }
 
-fn run(test: impl Future<Output = ()>) {
+pub(super) fn run(test: impl Future<Output = ()>) {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(test);
 }
 
@@ -46,7 +46,7 @@ async fn body(client: &Client) -> String {
 }
 
 /// Waits until the page says it.
-async fn says(client: &Client, text: &str) {
+pub(super) async fn says(client: &Client, text: &str) {
     let deadline = Instant::now() + LIMIT;
     loop {
         let shown = body(client).await;
@@ -58,7 +58,7 @@ async fn says(client: &Client, text: &str) {
     }
 }
 
-async fn click(client: &Client, selector: &str) {
+pub(super) async fn click(client: &Client, selector: &str) {
     client.find(Locator::Css(selector)).await.unwrap().click().await.unwrap();
 }
 

@@ -3,10 +3,9 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use rustix::process::Signal;
 use serde_json::json;
 
-use crate::support::{Memcached, Service, Site, signal, wait_until};
+use crate::support::{Memcached, Service, Site, wait_until};
 
 /// Creates a poll in which everybody may vote as often as they like.
 fn create_free(site: &Site) {
@@ -107,7 +106,6 @@ fn sigterm_ends_it_in_order_with_the_queue_flushed() {
     let follower = std::net::TcpStream::connect(service.address).unwrap();
     std::io::Write::write_all(&mut &follower, b"GET /polls/free/events HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
     wait_until("it follows", || service.get("/metrics").body.contains("weir_listeners 1"));
-    signal(service.child(), Signal::TERM);
     assert_eq!(service.end(), Some(0));
     assert_eq!(site.counted("free").len(), 5);
 }

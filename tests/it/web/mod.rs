@@ -3,6 +3,9 @@
 mod api;
 mod browser;
 mod end;
+mod frame;
+mod live;
+mod managed;
 mod odd;
 mod once;
 mod pages;

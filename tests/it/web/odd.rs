@@ -104,13 +104,16 @@ fn no_odd_request_makes_it_panic_and_it_serves_on() {
     site.create_now();
     let arguments = ["--rate-limit", "0", "--trusted-proxy", "127.0.0.1"];
     let service = Service::start(&site, &arguments);
-    let mut random = ChaCha8Rng::seed_from_u64(6);
+    let (mut random, mut answered) = (ChaCha8Rng::seed_from_u64(6), 0);
     for number in 0..3000 {
         let request = odd_request(&mut random);
         let answer = service.raw(&request);
         let text = String::from_utf8_lossy(&answer);
+        answered += u32::from(text.starts_with("HTTP/1.1 "));
         assert!(!text.starts_with("HTTP/1.1 500"), "{number}: {}\n{text}", String::from_utf8_lossy(&request));
     }
+    // Else the odd ones have not come far.
+    assert!(answered > 2000, "{answered}");
     assert_eq!(service.get("/polls/now").status, 200);
     assert_eq!(service.end(), Some(0));
     let log = std::fs::read_to_string(site.path("serve.log")).unwrap();
@@ -145,20 +148,73 @@ fn an_address_that_asks_too_often_is_held_back_and_told_for_how_long() {
 }
 
 #[test]
-fn a_client_that_says_nothing_or_half_a_head_is_let_go() {
+fn a_client_that_says_nothing_or_half_a_request_or_no_second_one_is_let_go() {
+    let memcached = Memcached::start();
+    let site = Site::new(&[&memcached]);
+    site.create_now();
+    let service = Service::start(&site, &[]);
+    let connect = |says: &str| {
+        let mut client = TcpStream::connect(service.address).unwrap();
+        client.set_read_timeout(Some(crate::support::LIMIT)).unwrap();
+        client.write_all(says.as_bytes()).unwrap();
+        client
+    };
+    let vote = "POST /api/v1/polls/now/votes HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n";
+    let half = format!("{vote}Content-Length: 100\r\n\r\n{{");
+    for (mut client, status) in [
+        (connect(""), None),
+        (connect("GET / HTTP/1.1\r\nHost:"), Some("4")),
+        (connect("GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"), Some("200 ")),
+        (connect(&half), Some("408 ")),
+        (connect("GET /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{"), Some("200 ")),
+    ] {
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).unwrap();
+        let as_told = status.is_some_and(|status| answer.starts_with(&format!("HTTP/1.1 {status}")));
+        assert!(answer.is_empty() || as_told, "{status:?}: {answer}");
+    }
+}
+
+#[test]
+fn a_link_with_an_odd_query_was_answered_with_an_error_of_the_parser() {
+    let memcached = Memcached::start();
+    let site = Site::new(&[&memcached]);
+    site.create_now();
+    let service = Service::start(&site, &[]);
+    for query in ["embed=true", "embed=1&embed=1", "embed", "voted=&embed=%ff", "utm_source=%", "&&=&"] {
+        let page = service.get(&format!("/polls/now?{query}"));
+        assert!(page.status == 200 && page.body.contains("<form"), "{query}: {}", page.body);
+    }
+    assert!(!service.get("/polls/now?embed=1&embed=1").body.contains("masthead"));
+    // In a frame an error has no head of the site either.
+    assert!(!service.get("/nothing?embed=1").body.contains("masthead"));
+    let nameless = service.get("/polls/%ff");
+    assert!(nameless.status == 404 && nameless.body.contains("There is no poll"), "{}", nameless.body);
+    assert_eq!(service.get("/api/v1/polls/%ff/results").json()["error"], "unknown_poll");
+}
+
+#[test]
+fn a_request_that_named_two_hosts_or_none_was_served() {
     let memcached = Memcached::start();
     let site = Site::new(&[&memcached]);
     let service = Service::start(&site, &[]);
-    let connect = |says: &[u8]| {
-        let mut client = TcpStream::connect(service.address).unwrap();
-        client.set_read_timeout(Some(crate::support::LIMIT)).unwrap();
-        client.write_all(says).unwrap();
-        client
-    };
-    let clients = [&b""[..], b"GET / HTTP/1.1\r\nHost:"].map(connect);
-    for mut client in clients {
-        let mut answer = Vec::new();
-        client.read_to_end(&mut answer).unwrap();
-        assert!(answer.is_empty() || answer.starts_with(b"HTTP/1.1 4"), "{}", String::from_utf8_lossy(&answer));
+    for (version, hosts, status) in
+        [("1.1", "", 400), ("1.1", "Host: a\r\nHost: b\r\n", 400), ("1.1", "Host: a\r\n", 200), ("1.0", "", 200)]
+    {
+        let request = format!("GET /healthz HTTP/{version}\r\n{hosts}Connection: close\r\n\r\n");
+        let answer = String::from_utf8(service.raw(request.as_bytes())).unwrap();
+        assert!(answer.split(' ').nth(1) == Some(&status.to_string()), "{hosts:?}: {answer}");
     }
+}
+
+#[test]
+fn every_question_whether_it_is_ready_went_to_memcached() {
+    let memcached = Memcached::start();
+    let site = Site::new(&[&memcached]);
+    let service = Service::start(&site, &["--flush-every", "0"]);
+    let gets = || memcached.talk().stat("cmd_get");
+    let before = gets();
+    (0..40).for_each(|_| assert_eq!(service.get("/readyz").status, 200));
+    let asked = gets() - before;
+    assert!((1..40).contains(&asked), "{asked}");
 }

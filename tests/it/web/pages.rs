@@ -100,6 +100,26 @@ fn a_vote_from_a_page_of_another_site_is_not_taken() {
 }
 
 #[test]
+fn turnout_was_drawn_only_where_a_service_flushes_and_is_now_fed_by_a_flush_of_cron() {
+    let memcached = Memcached::start();
+    let (site, service) = start(&memcached, &["--flush-every", "0"]);
+    site.ok(&["poll", "vote", "now", "yes"]);
+    let turnout = |poll: &str| memcached.talk().get(&format!("poll-queue-turnout-{poll}"));
+    wait_until("there is a chart", || {
+        let page = service.get("/polls/now/results").body;
+        site.ok(&["poll", "flush"]);
+        page.contains("class=\"chart\"") && page.contains("1 ballot from")
+    });
+    // Nobody has looked at the other poll, so its ballots need not be read.
+    assert_eq!(turnout("lunch"), None);
+    // What is no turnout is none, and is counted anew.
+    memcached.talk().set("poll-queue-turnout-now", "{\"from_ms\":9223372036854775807}");
+    assert_eq!(service.get("/polls/now/results").status, 200);
+    site.ok(&["poll", "flush"]);
+    wait_until("there is a chart again", || service.get("/polls/now/results").body.contains("class=\"chart\""));
+}
+
+#[test]
 fn results_need_no_database_while_memcached_answers() {
     let memcached = Memcached::start();
     let site = Site::new(&[&memcached]);
