@@ -179,8 +179,10 @@ impl Drain<'_> {
         self.took_over_lock |= lock.acquired() == Acquired::TakenOver;
         let position = queue::position(connection, self.keys, head);
         failpoint::pass(failpoint::Step::Positioned);
-        lock.release(connection, self.keys)?;
-        position
+        let released = lock.release(connection, self.keys);
+        // What failed first says more.
+        let position = position?;
+        released.map(|()| position)
     }
 
     /// Deletes the entries behind the head that a drain committed and did not live to delete.

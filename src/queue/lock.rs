@@ -2,7 +2,8 @@
 //!
 //! Scripts that follow the notes hold it around taking a pointer and storing a message; so while weir's reader
 //! holds it, no such script is between its two steps. weir's own writers do not need it. As the notes say, a
-//! holder keeps it for moments only, so one who has waited a full second takes it over.
+//! holder keeps it for moments only, so one who has seen nobody else get it for a full second takes it over. Those who
+//! wait raise the number and a release lowers it, so one that has fallen tells that the lock has changed hands.
 
 use std::time::{Duration, Instant};
 
@@ -15,8 +16,11 @@ use super::error::Error;
 use super::names::Keys;
 use super::ticket::Ticket;
 
-/// How long to wait for the lock before taking it over.
+/// How long somebody may hold the lock before it is taken over.
 const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long to wait while the lock keeps changing hands.
+const PATIENCE_IN_ALL: Duration = Duration::from_secs(10);
 
 /// How long to sleep between two attempts.
 const PAUSE: Duration = Duration::from_millis(1);
@@ -26,7 +30,7 @@ const PAUSE: Duration = Duration::from_millis(1);
 pub enum Acquired {
     /// It was free, or became free.
     InTurn,
-    /// Whoever held it kept it for over [`PATIENCE`].
+    /// Whoever held it kept it for over [`PATIENCE`], or others were first for [`PATIENCE_IN_ALL`].
     TakenOver,
 }
 
@@ -54,13 +58,21 @@ impl Lock {
         let key = keys.lock();
         // Between its steps is where nobody may be who has not got the lock.
         connection.ahead = Ahead::default();
-        let deadline = Instant::now() + PATIENCE;
+        let begun = Instant::now();
+        let (mut changed_hands, mut waiting) = (begun, 0);
         loop {
             let response = connection.exchange(&[increment(&key, 1)], &key)?;
             match response.first().map(|answer| connection.incremented(&key, answer)).transpose()?.flatten() {
                 Some(1) => return Ok(Lock { acquired: Acquired::InTurn }),
-                Some(_) if Instant::now() >= deadline => return Ok(Lock { acquired: Acquired::TakenOver }),
-                Some(_) => std::thread::sleep(PAUSE),
+                Some(number) => {
+                    if number <= std::mem::replace(&mut waiting, number) {
+                        changed_hands = Instant::now();
+                    }
+                    if changed_hands.elapsed() >= PATIENCE || begun.elapsed() >= PATIENCE_IN_ALL {
+                        return Ok(Lock { acquired: Acquired::TakenOver });
+                    }
+                    std::thread::sleep(PAUSE);
+                }
                 None => ensure_queue(connection, keys)?,
             }
         }

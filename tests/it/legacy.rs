@@ -115,6 +115,28 @@ fn a_lock_that_a_dead_script_left_is_taken_over() {
 }
 
 #[test]
+fn a_lock_that_changes_hands_was_taken_over_from_who_had_just_got_it() {
+    let memcached = Memcached::start();
+    let site = site(&memcached);
+    site.ok(&["poll", "vote", "now", "no"]);
+    let mut scripts = memcached.talk();
+    scripts.set("poll-queue-lock", "1");
+    let flush = std::thread::scope(|scope| {
+        let flush = scope.spawn(|| site.run(&["poll", "flush"]));
+        for _ in 0..12 {
+            std::thread::sleep(Duration::from_millis(150));
+            // One gives it back and the next gets it.
+            scripts.set("poll-queue-lock", "1");
+        }
+        scripts.set("poll-queue-lock", "0");
+        flush.join().unwrap()
+    });
+    assert!(flush.status.success());
+    assert!(!crate::support::stderr(&flush).contains("took over"), "{flush:?}");
+    assert_eq!(site.counted("now").len(), 1);
+}
+
+#[test]
 fn scripts_and_weir_write_all_the_while_weir_flushes_and_every_message_counts_once() {
     const SCRIPTS: usize = 3;
     const MESSAGES: usize = 50;
