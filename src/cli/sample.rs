@@ -28,7 +28,8 @@ Examples:
 ///
 /// A line that is read in order (from a pipe, compressed, or for its fields) may have 8 MiB, in a plain file any
 /// length. Memory beside the sample's lines is that of the longest line and some 8 MB; kept lines over 64 KiB wait in an
-/// unlinked file in TMPDIR. So 20 lines of whatever input take less than 20 MB.
+/// unlinked file in TMPDIR. So 20 lines of whatever input take less than 20 MB (with --by, so many
+/// for each value, and the values).
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
