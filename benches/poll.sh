@@ -9,7 +9,9 @@
 # python3. Every server is its own, on a free loopback port, and ended afterwards.
 set -eu
 cd "$(dirname "$0")/.."
-cargo build --release --quiet --bin weir --example vote_writers
+# Not both at once: with an example come the dev-dependencies, which build weir with its failpoints.
+cargo build --release --quiet --example vote_writers
+cargo build --release --quiet --bin weir
 weir=$PWD/target/release/weir
 race=$PWD/target/release/examples/vote_writers
 votes=${VOTES:-1000000}
