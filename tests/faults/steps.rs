@@ -254,7 +254,10 @@ fn stop(stage: &mut Stage, scene: Scene, step: Step) {
         Some(voter) => stage.note(&voter, &ended),
         None => assert!(matches!(ended.status.code(), Some(0 | 4)), "{step:?} in {scene:?}: {}", ended.stderr),
     }
-    let [_, vote] = others;
+    let [flush, vote] = others;
+    // A flush that is still going has the queue, and the one that settles would leave it to it.
+    let flushed = flush.end();
+    assert!(matches!(flushed.status.code(), Some(0 | 4)), "{step:?} in {scene:?}: {}", flushed.stderr);
     let receipt = vote.end();
     assert!(receipt.status.success(), "{}", receipt.stderr);
     stage.ledger.acknowledged_as(receipt.stdout.trim_end().rsplit(' ').next().unwrap(), DURABLE);
