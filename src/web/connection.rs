@@ -25,7 +25,7 @@ use tower::Service;
 use super::app::{App, router};
 use super::client::Peer;
 use super::live::Follow;
-use super::{Config, Error, Stage};
+use super::{Config, Error, Pulse, Stage};
 
 /// How long a client may take for the head of a request, and how long a connection may idle between two.
 const HEAD_LIMIT: Duration = Duration::from_secs(15);
@@ -49,6 +49,7 @@ const BEAT: Duration = Duration::from_secs(1);
 pub(super) async fn serve(
     app: Arc<App>,
     config: &Config,
+    pulse: &Pulse,
     is_flushing_alive: impl Fn() -> bool,
     tell: &mut dyn FnMut(Stage),
 ) -> Result<(), Error> {
@@ -71,7 +72,7 @@ pub(super) async fn serve(
             _ = interrupted.recv() => break,
             _ = beat.tick() => {
                 if is_flushing_alive() {
-                    config.pulse.beat();
+                    pulse.beat();
                 }
                 continue;
             }

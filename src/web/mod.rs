@@ -62,8 +62,6 @@ use flushing::Flushing;
 
 /// How a service is set up.
 pub struct Config {
-    /// Where the polls live.
-    pub site: Site,
     /// Where to listen.
     pub listen: SocketAddr,
     /// The pause between two flushes of the built-in flusher; without one it is off.
@@ -80,8 +78,6 @@ pub struct Config {
     pub waiting_max: usize,
     /// How many connections are served at once; three in four of them may follow results live.
     pub connections_max: usize,
-    /// Beaten every second while the service lives: requests are accepted, and the flusher rests or moves.
-    pub pulse: Pulse,
 }
 
 /// Why a service could not run.
@@ -112,23 +108,24 @@ pub enum Stage {
     Ending,
 }
 
-/// Serves until SIGTERM or SIGINT; then stops accepting, answers what is under way, flushes, and returns. `tell` hears of
-/// each stage.
+/// Serves the polls of a site until SIGTERM or SIGINT; then stops accepting, answers what is under way, flushes, and
+/// returns. `pulse` is beaten every second while the service lives: requests are accepted, and the flusher rests or moves.
+/// `tell` hears of each stage.
 ///
 /// # Errors
 /// [`Error`]; nothing was served.
-pub fn serve(config: Config, mut tell: impl FnMut(Stage)) -> Result<(), Error> {
-    let identity_key = secret::identity_key(&config.site)?;
-    let flusher = config.flush_every.map(|every| Flushing::start(&config.site, every));
+pub fn serve(site: Site, config: &Config, pulse: &Pulse, mut tell: impl FnMut(Stage)) -> Result<(), Error> {
+    let identity_key = secret::identity_key(&site)?;
+    let flusher = config.flush_every.map(|every| Flushing::start(&site, every));
     let flusher = flusher.transpose().map_err(Error::Start)?;
-    let site = Site { identity_key, ..config.site.clone() };
+    let site = Site { identity_key, ..site };
     let limits = Limits { gathered_max: config.waiting_max, ..Limits::default() };
     let batcher = Batcher::start(&site, limits).map_err(Error::Start)?;
-    let app = App::new(&config, site, batcher, flusher.as_ref().map(Flushing::seen)).map_err(Error::Start)?;
+    let app = App::new(config, site, batcher, flusher.as_ref().map(Flushing::seen)).map_err(Error::Start)?;
     let life = flusher.as_ref().map(Flushing::life);
     let is_flushing_alive = || life.as_ref().is_none_or(flushing::Life::is_seen);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Error::Start)?;
-    let served = runtime.block_on(connection::serve(Arc::new(app), &config, is_flushing_alive, &mut tell));
+    let served = runtime.block_on(connection::serve(Arc::new(app), config, pulse, is_flushing_alive, &mut tell));
     // Whatever connection was still open is cut here, and the batcher, owned by what is dropped with them, casts and
     // answers all it has.
     runtime.shutdown_timeout(Duration::from_secs(1));

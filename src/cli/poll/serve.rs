@@ -84,39 +84,25 @@ impl Args {
     }
 }
 
-/// The settings of the service alone.
-struct ServeSettings {
-    listen: SocketAddr,
-    flush_every: Option<Duration>,
-    trusted_proxies: Vec<IpNet>,
-    embed_origins: Vec<String>,
-    rate_limit: u32,
-    title: String,
-    waiting_max: usize,
-    connections_max: usize,
-}
-
-impl ServeSettings {
-    fn read(config: &Config) -> Result<ServeSettings, ConfigError> {
-        fn read<T>(config: &Config, key: Key, read: impl FnOnce(&str) -> Result<T, String>) -> Result<T, ConfigError> {
-            config.read(key, &default_text(key).unwrap_or_default(), read)
-        }
-        Ok(ServeSettings {
-            listen: read(config, config::LISTEN, read_listen)?,
-            flush_every: read(config, config::FLUSH_EVERY, read_pause)?,
-            trusted_proxies: read(config, config::TRUSTED_PROXY, |text| read_list(text, read_network))?,
-            embed_origins: read(config, config::EMBED_ORIGIN, |text| read_list(text, read_origin))?,
-            rate_limit: read(config, config::RATE_LIMIT, |text| read_number(text, 0..=1_000_000))?,
-            title: read(config, config::TITLE, read_title)?,
-            waiting_max: read(config, config::WAITING_MAX, |text| read_number(text, 1..=1_000_000))? as usize,
-            connections_max: read(config, config::CONNECTIONS_MAX, |text| read_number(text, 1..=1_000_000))? as usize,
-        })
+fn settings(config: &Config) -> Result<web::Config, ConfigError> {
+    fn read<T>(config: &Config, key: Key, read: impl FnOnce(&str) -> Result<T, String>) -> Result<T, ConfigError> {
+        config.read(key, &default_text(key).unwrap_or_default(), read)
     }
+    Ok(web::Config {
+        listen: read(config, config::LISTEN, read_listen)?,
+        flush_every: read(config, config::FLUSH_EVERY, read_pause)?,
+        trusted_proxies: read(config, config::TRUSTED_PROXY, |text| read_list(text, read_network))?,
+        embed_origins: read(config, config::EMBED_ORIGIN, |text| read_list(text, read_origin))?,
+        rate_limit: read(config, config::RATE_LIMIT, |text| read_number(text, 0..=1_000_000))?,
+        title: read(config, config::TITLE, read_title)?,
+        waiting_max: read(config, config::WAITING_MAX, |text| read_number(text, 1..=1_000_000))? as usize,
+        connections_max: read(config, config::CONNECTIONS_MAX, |text| read_number(text, 1..=1_000_000))? as usize,
+    })
 }
 
 /// Checks the settings of the service without starting it.
 pub fn check(config: &Config) -> Result<()> {
-    ServeSettings::read(config)?;
+    settings(config)?;
     Ok(())
 }
 
@@ -170,31 +156,10 @@ fn read_origin(text: &str) -> Result<String, String> {
 
 /// Serves until a signal, and tells a service manager how it is.
 pub(super) fn run(config: &Config, site: Settings, out: &mut Output) -> Result<()> {
-    let ServeSettings {
-        listen,
-        flush_every,
-        trusted_proxies,
-        embed_origins,
-        rate_limit,
-        title,
-        waiting_max,
-        connections_max,
-    } = ServeSettings::read(config)?;
+    let config = settings(config)?;
     let pulse = Pulse::default();
-    let config = web::Config {
-        site,
-        listen,
-        flush_every,
-        trusted_proxies,
-        embed_origins,
-        rate_limit,
-        title,
-        waiting_max,
-        connections_max,
-        pulse: pulse.clone(),
-    };
     let (mut told, mut teller) = (Ok(()), None);
-    web::serve(config, |stage| match stage {
+    web::serve(site, &config, &pulse, |stage| match stage {
         Stage::Listening(address) => {
             // Only from here on does a signal end it in order, so that the first is never taken for a second.
             let heard = end_at_second_signal(&Arc::default());
