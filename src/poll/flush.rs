@@ -1,8 +1,8 @@
 //! All the ways out at once: every server's queue, then the spool, then fresh definitions and totals in memcached.
 //!
 //! Queues are drained beside each other, each with a database connection of its own, a few at a time so that memory
-//! stays bounded however many servers there are. One failing server, or a failing spool, does not stop the others. A database that fails stops the flush: everything stays where it
-//! is, and the next flush goes on from there.
+//! stays bounded however many servers there are. One failing server, or a failing spool, does not stop the others. A
+//! database that fails stops the flush: everything stays where it is, and the next flush goes on from there.
 
 use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,22 +10,20 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::failpoint;
-use crate::queue::{self, Address, Keys, Lifetime};
-use crate::store::{self, DatabaseUrl, Store};
+use crate::queue::{self, Address, Lifetime};
+use crate::store::{self, Store};
 
-use super::ballot::{IdentityKey, Poll};
+use super::ballot::Poll;
 use super::drain::{Count, Drain, DrainError, Step, queue_name, write_docket};
 use super::judge::Judge;
 use super::pulse::Pulse;
 use super::servers::Servers;
-use super::spool::{Spool, SpoolError};
+use super::site::Site;
+use super::spool::SpoolError;
 use super::{definition, results, turnout};
 
 /// How many queues are drained at once: each holds a chunk of ballots and what is read ahead of it.
 const DRAINS_AT_ONCE: usize = 8;
-
-/// How long the database may take for one answer: a chunk's commit on a busy disk.
-const DATABASE_PATIENCE: Duration = Duration::from_secs(60);
 
 /// How long one server may take for all definitions and totals.
 const PUBLISH_TIMEOUT: Duration = Duration::from_secs(2);
@@ -49,6 +47,14 @@ pub struct Report {
     pub warnings: Vec<String>,
 }
 
+impl Report {
+    /// Notes what servers failed with. That one rests has been told when it failed.
+    fn fail(&mut self, errors: Vec<queue::Error>) {
+        let fresh = errors.into_iter().filter(|error| !matches!(error, queue::Error::Resting { .. }));
+        self.failures.extend(fresh.map(|error| error.to_string()));
+    }
+}
+
 /// Why the spool's drain ended early.
 #[derive(Debug, thiserror::Error)]
 enum SpoolDrainError {
@@ -60,19 +66,14 @@ enum SpoolDrainError {
 
 /// What drains queues and spool into a database, once or again and again.
 pub struct Flusher {
-    site: Site,
+    work: Work,
     /// Each drain's own, kept from flush to flush.
     stores: Vec<Option<Box<dyn Store>>>,
 }
 
-/// What there is to drain, and what for.
-struct Site {
-    addresses: Vec<Address>,
-    keys: Keys,
-    timeout: Duration,
-    database: DatabaseUrl,
-    spool: Spool,
-    key: IdentityKey,
+/// What the drains share.
+struct Work {
+    site: Site,
     pulse: Pulse,
 }
 
@@ -87,22 +88,14 @@ struct Drained {
 type Watch<'a> = Mutex<&'a mut (dyn FnMut(Step) + Send)>;
 
 impl Flusher {
-    /// A flusher; nothing is opened yet.
-    pub fn new(
-        addresses: Vec<Address>,
-        keys: Keys,
-        timeout: Duration,
-        database: DatabaseUrl,
-        spool: Spool,
-        key: IdentityKey,
-    ) -> Flusher {
-        let site = Site { addresses, keys, timeout, database, spool, key, pulse: Pulse::default() };
-        Flusher { site, stores: Vec::new() }
+    /// A flusher of a site; nothing is opened yet.
+    pub fn new(site: Site) -> Flusher {
+        Flusher { work: Work { site, pulse: Pulse::default() }, stores: Vec::new() }
     }
 
     /// What tells that a flush moves, and asks it to stop after the chunks under way.
     pub fn pulse(&self) -> Pulse {
-        self.site.pulse.clone()
+        self.work.pulse.clone()
     }
 
     /// Drains everything that is there now, [`DRAINS_AT_ONCE`] queues at a time. `watch` is told of each step of each
@@ -114,18 +107,18 @@ impl Flusher {
     pub fn flush(&mut self, report: &mut Report, watch: &mut (dyn FnMut(Step) + Send)) -> Result<(), store::Error> {
         // After a failure nobody knows what state a connection is in, so they are kept only when all went well.
         let mut stores = std::mem::take(&mut self.stores);
-        stores.resize_with(self.site.addresses.len().clamp(1, DRAINS_AT_ONCE), || None);
+        stores.resize_with(self.work.site.memcached.len().clamp(1, DRAINS_AT_ONCE), || None);
         // The first before all others: it brings the tables up to date, and without it none need be tried.
-        self.site.open(&mut stores[0])?;
+        self.work.open(&mut stores[0])?;
         let mut failed = None;
-        for drained in self.site.drain_all(&mut stores, watch) {
-            let address = &self.site.addresses[drained.index];
+        for drained in self.work.drain_all(&mut stores, watch) {
+            let address = &self.work.site.memcached[drained.index];
             report.count += drained.count;
             if drained.took_over_lock {
                 report.warnings.push(format!("memcached {address}: took over a lock that was held for over a second"));
             }
             match drained.done {
-                Ok(()) => report.warnings.extend(eviction_warning(address, self.site.timeout)),
+                Ok(()) => report.warnings.extend(eviction_warning(address, self.work.site.timeout)),
                 Err(DrainError::Queue(error)) => report.failures.push(error.to_string()),
                 Err(DrainError::Store(store::Error::QueueTaken { queue })) => report.taken.push(queue),
                 Err(DrainError::Store(error)) => failed = failed.or(Some(error)),
@@ -134,24 +127,24 @@ impl Flusher {
         if let Some(error) = failed {
             return Err(error);
         }
-        let store = self.site.open(&mut stores[0])?;
-        match self.site.drain_spool(store, report) {
+        let store = self.work.open(&mut stores[0])?;
+        match self.work.drain_spool(store, report) {
             Ok(()) => {}
             Err(SpoolDrainError::Spool(error)) => report.failures.push(error.to_string()),
             Err(SpoolDrainError::Store(error)) => return Err(error),
         }
-        self.site.publish(store, report)?;
+        self.work.publish(store, report)?;
         self.stores = stores;
         Ok(())
     }
 }
 
-impl Site {
+impl Work {
     /// A drain's own connection to the database, opened when it is first needed.
     fn open<'a>(&self, slot: &'a mut Option<Box<dyn Store>>) -> Result<&'a mut dyn Store, store::Error> {
         let store = match slot.take() {
             Some(store) => store,
-            None => store::open(&self.database, DATABASE_PATIENCE)?,
+            None => self.site.store()?,
         };
         Ok(slot.insert(store).as_mut())
     }
@@ -176,12 +169,12 @@ impl Site {
         let mut all = Vec::new();
         loop {
             let index = next.fetch_add(1, Ordering::Relaxed);
-            let Some(address) = self.addresses.get(index) else { return all };
+            let Some(address) = self.site.memcached.get(index) else { return all };
             let mut drain = Drain {
                 address,
-                keys: &self.keys,
-                timeout: self.timeout,
-                key: &self.key,
+                keys: &self.site.keys,
+                timeout: self.site.timeout,
+                key: &self.site.identity_key,
                 watch: &mut |step| {
                     self.pulse.beat();
                     watch.lock().unwrap_or_else(PoisonError::into_inner)(step);
@@ -202,23 +195,23 @@ impl Site {
     }
 
     fn drain_spool(&self, store: &mut dyn Store, report: &mut Report) -> Result<(), SpoolDrainError> {
-        if self.spool.files()?.is_empty() {
+        if self.site.spool.files()?.is_empty() {
             return Ok(());
         }
-        let Some(_lock) = self.spool.lock()? else {
-            report.taken.push(format!("spool {}", self.spool.folder().display()));
+        let Some(_lock) = self.site.spool.lock()? else {
+            report.taken.push(format!("spool {}", self.site.spool.folder().display()));
             return Ok(());
         };
         failpoint::pass(failpoint::Step::SpoolLocked);
         // The files first: what they hold was cast by the polls read after, or by earlier ones.
-        let files = self.spool.files()?;
-        let mut judge = Judge::new(store.polls()?, &self.key);
+        let files = self.site.spool.files()?;
+        let mut judge = Judge::new(store.polls()?, &self.site.identity_key);
         for path in files {
             self.pulse.beat();
             if self.pulse.is_stopping() {
                 break;
             }
-            let bytes = match self.spool.read(&path) {
+            let bytes = match self.site.spool.read(&path) {
                 Ok(bytes) => bytes,
                 Err(error) => {
                     report.failures.push(error.to_string());
@@ -232,7 +225,7 @@ impl Site {
             tracing::info!("spool {}: {} ballots, {} counted", path.display(), count.ballots, count.counted);
             report.count += count;
             failpoint::pass(failpoint::Step::SpoolFolded);
-            self.spool.remove(&path)?;
+            self.site.spool.remove(&path)?;
             failpoint::pass(failpoint::Step::SpoolRemoved);
         }
         Ok(())
@@ -241,9 +234,10 @@ impl Site {
     /// Definitions and totals of every poll that is open or has ended lately, onto every server.
     fn publish(&self, store: &mut dyn Store, report: &mut Report) -> Result<(), store::Error> {
         let mut all = store.polls()?;
-        let timeout = self.timeout.max(PUBLISH_TIMEOUT);
-        let reachable: Vec<_> = self.addresses.iter().filter(|address| !mentioned(report, address)).cloned().collect();
-        let mut servers = Servers::new(&reachable, self.keys.clone(), timeout);
+        let timeout = self.site.timeout.max(PUBLISH_TIMEOUT);
+        let reachable: Vec<_> =
+            self.site.memcached.iter().filter(|address| !mentioned(report, address)).cloned().collect();
+        let mut servers = Servers::new(&reachable, self.site.keys.clone(), timeout);
         let mut shown = Vec::new();
         for _ in 0..PUBLISH_ROUNDS {
             self.pulse.beat();
@@ -254,9 +248,7 @@ impl Site {
             let mut failed = definition::publish(&polls, &mut servers);
             failpoint::pass(failpoint::Step::DefinitionsPut);
             failed.extend(results::publish(&totals, &mut servers));
-            for error in failed.into_iter().filter(|error| !matches!(error, queue::Error::Resting { .. })) {
-                report.failures.push(error.to_string());
-            }
+            report.fail(failed);
             shown = polls;
             // A poll opened or closed since it was read here has just been put back to what it was.
             let before = std::mem::replace(&mut all, store.polls()?);
@@ -265,11 +257,7 @@ impl Site {
             }
         }
         let due = if self.pulse.is_stopping() { &[] } else { shown.as_slice() };
-        for error in turnout::refresh(due, store, &mut servers)? {
-            if !matches!(error, queue::Error::Resting { .. }) {
-                report.failures.push(error.to_string());
-            }
-        }
+        report.fail(turnout::refresh(due, store, &mut servers)?);
         failpoint::pass(failpoint::Step::TotalsPut);
         if !self.pulse.is_stopping() {
             self.note_end(&reachable, &mut servers, report);
@@ -282,7 +270,7 @@ impl Site {
     fn note_end(&self, drained: &[Address], servers: &mut Servers, report: &Report) {
         let now = super::now_ms().to_string();
         for (index, address) in drained.iter().enumerate() {
-            if !report.taken.contains(&queue_name(&self.keys, address)) {
+            if !report.taken.contains(&queue_name(&self.site.keys, address)) {
                 let note = servers.attempt(index, |connection, keys| {
                     connection.set(&keys.flushed(), now.as_bytes(), Lifetime::Forever)
                 });

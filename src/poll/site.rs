@@ -14,7 +14,7 @@ use super::servers::Servers;
 use super::spool::Spool;
 use super::vote::{self, Booth};
 
-/// How long a person at a terminal waits for one answer of the database.
+/// How long the database may take for one answer: it may be a chunk's commit on a busy disk.
 const DATABASE_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Where a site's polls live.
@@ -51,7 +51,7 @@ impl Site {
 
     /// What drains the queues.
     pub fn flusher(self) -> Flusher {
-        Flusher::new(self.memcached, self.keys, self.timeout, self.database, self.spool, self.identity_key)
+        Flusher::new(self)
     }
 
     /// The database, opened now.

@@ -35,14 +35,15 @@ fn name_of(step: Step) -> &'static str {
 fn child_that_dies_at_a_step() {
     let Ok(step) = std::env::var("DIE_AT") else { return };
     let setting = |name: &str| std::env::var(name).unwrap();
-    let mut flusher = Flusher::new(
-        setting("WEIR_MEMCACHED").split(',').map(|one| Address::new(one).unwrap()).collect(),
-        Keys::new(Prefix::new("poll-queue").unwrap()),
-        Duration::from_secs(10),
-        DatabaseUrl::new(&setting("WEIR_DATABASE")).unwrap(),
-        Spool::new(setting("WEIR_SPOOL")),
-        IdentityKey::new(None),
-    );
+    let mut flusher = Flusher::new(weir::poll::site::Site {
+        memcached: setting("WEIR_MEMCACHED").split(',').map(|one| Address::new(one).unwrap()).collect(),
+        keys: Keys::new(Prefix::new("poll-queue").unwrap()),
+        database: DatabaseUrl::new(&setting("WEIR_DATABASE")).unwrap(),
+        spool: Spool::new(setting("WEIR_SPOOL")),
+        copies: 1,
+        timeout: Duration::from_secs(10),
+        identity_key: IdentityKey::new(None),
+    });
     let flushed = flusher.flush(&mut Report::default(), &mut |now| {
         if name_of(now) == step {
             kill_process(getpid(), Signal::KILL).unwrap();
