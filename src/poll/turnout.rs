@@ -181,12 +181,8 @@ pub fn refresh(
             Found::Turnout(_) | Found::Wanted => {}
         }
         let Ok(json) = serde_json::to_vec(&Turnout::count(poll, store)?) else { continue };
-        for index in 0..servers.len() {
-            let set = |connection: &mut queue::Connection, keys: &queue::Keys| {
-                connection.set(&keys.turnout(&poll.slug), &json, Lifetime::Forever)
-            };
-            failed.extend(servers.attempt(index, set).err());
-        }
+        let key = servers.keys().turnout(&poll.slug);
+        failed.extend(servers.store_everywhere(&[(key, json)]));
     }
     Ok(failed)
 }
