@@ -242,7 +242,11 @@ fn at_a_rate_a_line_is_printed_when_it_comes_however_steadily_others_follow() {
 fn ctrl_c_ends_the_wait_for_a_pipe_that_nobody_writes_to() {
     let dir = dir_with(&[]);
     assert!(Command::new("mkfifo").arg(dir.path().join("pipe")).status().unwrap().success());
-    let mut child = weir(dir.path(), &["pipe"]).spawn().unwrap();
+    let sample = weir(dir.path(), &["pipe"]);
+    // Tests that a shell runs in the background inherit that SIGINT is ignored.
+    let mut command = Command::new("env");
+    command.arg("--default-signal=INT").arg(sample.get_program()).args(sample.get_args()).current_dir(dir.path());
+    let mut child = command.spawn().unwrap();
     std::thread::sleep(Duration::from_millis(300));
     signal(&child, Signal::INT);
     assert!(!child.wait().unwrap().success());
