@@ -66,6 +66,8 @@ pub const SPOOL: Key = poll("spool", "WEIR_SPOOL");
 pub const COPIES: Key = poll("copies", "WEIR_COPIES");
 /// How long one memcached server may take.
 pub const TIMEOUT: Key = poll("timeout", "WEIR_TIMEOUT");
+/// How long entries stay in memcached after they were committed.
+pub const KEEP: Key = poll("keep", "WEIR_KEEP");
 /// What voters' names are hashed with. It has no flag: a process list would show it.
 pub const VOTER_SECRET: Key = Key { secret: true, ..poll("voter-secret", "WEIR_VOTER_SECRET") };
 
@@ -106,13 +108,14 @@ pub const PARALLEL: Key = sync("parallel", "WEIR_PARALLEL");
 pub const LOG_DIR: Key = sync("log-dir", "WEIR_LOG_DIR");
 
 /// Every setting, in the order in which they are shown. No two have one name.
-pub const KEYS: [Key; 22] = [
+pub const KEYS: [Key; 23] = [
     MEMCACHED,
     PREFIX,
     DATABASE,
     SPOOL,
     COPIES,
     TIMEOUT,
+    KEEP,
     VOTER_SECRET,
     LISTEN,
     FLUSH_EVERY,

@@ -76,14 +76,10 @@ steps! {
     HeadRead = "flush.head-read",
     /// A shadow for epoch 0 is stored; nothing of the epoch is read.
     ShadowStored = "flush.shadow-stored",
-    /// The counter is read; the notes' lock is still held.
+    /// The counter is read.
     Positioned = "flush.positioned",
-    /// What a dead drain left behind is deleted; the server's note of the head is the old one.
-    Swept = "flush.swept",
-    /// Slots are read; those found empty are still open.
+    /// Slots are read, and nothing has been handed on.
     SlotsRead = "flush.slots-read",
-    /// The empty slots are closed, and no entry has been handed on.
-    SlotsClosed = "flush.slots-closed",
     /// A chunk is about to be written.
     Folding = "flush.folding",
     /// The head is moved, in a transaction that is open.
@@ -96,17 +92,17 @@ steps! {
     Committing = "store.committing",
     /// It is committed, and nobody knows yet.
     Committed = "store.committed",
-    /// Some of the chunk's slots are deleted.
+    /// Some of the slots that are due are deleted.
     Deleting = "flush.deleting",
-    /// All of them are; the server's note of the head is the old one.
+    /// All of them are; the server's record of it is the old one.
     Deleted = "flush.deleted",
-    /// The head is noted on the server.
-    HeadNoted = "flush.head-noted",
+    /// The deletion is recorded on the server; the queue's row still has the entries as kept.
+    DeletionRecorded = "flush.deletion-recorded",
     /// Epochs that the counter has left are read to their ends; the shadow of epoch 0 is still stored.
     LeftEpochsRead = "flush.left-epochs-read",
     /// Epoch 0 is drained and its shadow forgotten; the counter is still in it.
     ShadowForgotten = "flush.shadow-forgotten",
-    /// The counter has been moved out of epoch 0; the notes' lock is still held.
+    /// The counter has been moved out of epoch 0.
     CounterMoved = "flush.counter-moved",
     /// The right to drain the spool is held.
     SpoolLocked = "flush.spool-locked",

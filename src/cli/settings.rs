@@ -17,6 +17,7 @@ const DEFAULT_MEMCACHED: &str = "127.0.0.1:11211";
 const DEFAULT_PREFIX: &str = "poll-queue";
 const DEFAULT_COPIES: &str = "1";
 const DEFAULT_TIMEOUT: &str = "250ms";
+const DEFAULT_KEEP: &str = "60s";
 
 /// Flags that every poll command takes.
 #[derive(Args, Debug, Default)]
@@ -43,6 +44,10 @@ pub struct SettingsArgs {
     /// How long one memcached server may take, such as 250ms or 2s [env: WEIR_TIMEOUT] [default: 250ms]
     #[arg(long, global = true, value_name = "DURATION")]
     timeout: Option<String>,
+    /// How long flush and serve leave entries in memcached after they were committed, so that a database that goes
+    /// back to an earlier state finds them again; 0s for not at all [env: WEIR_KEEP] [default: 60s]
+    #[arg(long, global = true, value_name = "DURATION")]
+    keep: Option<String>,
     /// Configuration file [env: WEIR_CONFIG] [default: ~/.config/weir/weir.toml, then /etc/weir/weir.toml]
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -58,6 +63,7 @@ impl SettingsArgs {
             (config::SPOOL, &self.spool),
             (config::COPIES, &self.copies),
             (config::TIMEOUT, &self.timeout),
+            (config::KEEP, &self.keep),
         ]
         .map(|(key, value)| (key, value.clone()));
         let flags = [&own, more].concat();
@@ -77,6 +83,7 @@ pub fn settings_of(config: &Config) -> Result<Settings> {
         spool: Spool::new(config.read(config::SPOOL, &read_default(config::SPOOL), read_folder)?),
         copies: config.read(config::COPIES, DEFAULT_COPIES, |text| read_copies(text, servers))?,
         timeout: config.read(config::TIMEOUT, DEFAULT_TIMEOUT, read_duration)?,
+        keep: config.read(config::KEEP, DEFAULT_KEEP, read_pause)?.unwrap_or_default(),
         identity_key: IdentityKey::new(config.get(config::VOTER_SECRET).map(|setting| setting.value.as_str())),
         memcached,
     })
@@ -95,6 +102,7 @@ pub fn default_text(key: Key) -> Option<String> {
         name if name == config::PREFIX.name => Some(DEFAULT_PREFIX.into()),
         name if name == config::COPIES.name => Some(DEFAULT_COPIES.into()),
         name if name == config::TIMEOUT.name => Some(DEFAULT_TIMEOUT.into()),
+        name if name == config::KEEP.name => Some(DEFAULT_KEEP.into()),
         name if name == config::DATABASE.name => {
             data_folder().map(|folder| format!("sqlite:{}", folder.join("polls.sqlite").display()))
         }
@@ -127,6 +135,17 @@ fn read_copies(text: &str, servers: usize) -> Result<usize, String> {
         Ok(copies) if (1..=servers).contains(&copies) => Ok(copies),
         _ => Err(format!("{text:?}: expected a number from 1 to the number of memcached servers, {servers}")),
     }
+}
+
+/// Reads a duration that may be 0, which is nothing.
+///
+/// # Errors
+/// A sentence that shows the text.
+pub fn read_pause(text: &str) -> Result<Option<Duration>, String> {
+    if text.trim_end_matches(|c: char| c.is_ascii_alphabetic()) == "0" {
+        return Ok(None);
+    }
+    read_duration(text).map(Some)
 }
 
 /// Reads a positive duration with its unit, such as `250ms`, `5s` or `2min`.

@@ -4,17 +4,19 @@
 //! stays bounded however many servers there are. One failing server, or a failing spool, does not stop the others. A
 //! database that fails stops the flush: everything stays where it is, and the next flush goes on from there.
 
+use std::collections::HashMap;
 use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::failpoint;
+use crate::queue::health::Health;
 use crate::queue::{self, Address, Lifetime};
-use crate::store::{self, Store};
+use crate::store::{self, Batch, Store, fold_all};
 
 use super::ballot::Poll;
-use super::drain::{Count, Drain, DrainError, Step, queue_name, write_docket};
+use super::drain::{Count, Drain, DrainError, Holes, Step, write_docket};
 use super::judge::Judge;
 use super::pulse::Pulse;
 use super::servers::Servers;
@@ -41,6 +43,8 @@ pub struct Report {
     pub count: Count,
     /// Queues that another flush is draining just now.
     pub taken: Vec<String>,
+    /// Their servers.
+    pub busy: Vec<Address>,
     /// Servers and files that failed: their ballots stay where they are.
     pub failures: Vec<String>,
     /// What an operator should hear although nothing failed.
@@ -81,8 +85,20 @@ struct Work {
 struct Drained {
     index: usize,
     count: Count,
-    took_over_lock: bool,
+    /// Entries that are lost because the database has gone back.
+    missing: u64,
+    warning: Option<String>,
     done: Result<(), DrainError>,
+}
+
+/// What the drains of one flush share.
+struct Course<'a> {
+    /// The next server that nobody has begun with.
+    next: AtomicUsize,
+    holes: Holes,
+    watch: Watch<'a>,
+    /// Which queues have been begun with, and at which address.
+    begun: Mutex<HashMap<String, Address>>,
 }
 
 type Watch<'a> = Mutex<&'a mut (dyn FnMut(Step) + Send)>;
@@ -98,30 +114,40 @@ impl Flusher {
         self.work.pulse.clone()
     }
 
-    /// Drains everything that is there now, [`DRAINS_AT_ONCE`] queues at a time. `watch` is told of each step of each
-    /// drain, one at a time, and the drain waits for it.
+    /// Drains everything that is there now, [`DRAINS_AT_ONCE`] queues at a time, and the `holes` in what was drained
+    /// before. `watch` is called at each step of each drain, one at a time, and the drain waits for it.
     ///
     /// # Errors
     /// [`store::Error`] when the database failed: what was not committed stays in the queues and the spool, and `report`
     /// tells what had been done. All else that fails is in the report.
-    pub fn flush(&mut self, report: &mut Report, watch: &mut (dyn FnMut(Step) + Send)) -> Result<(), store::Error> {
+    pub fn flush(
+        &mut self,
+        holes: Holes,
+        report: &mut Report,
+        watch: &mut (dyn FnMut(Step) + Send),
+    ) -> Result<(), store::Error> {
         // After a failure nobody knows what state a connection is in, so they are kept only when all went well.
         let mut stores = std::mem::take(&mut self.stores);
         stores.resize_with(self.work.site.memcached.len().clamp(1, DRAINS_AT_ONCE), || None);
         // The first before all others: it brings the tables up to date, and without it none need be tried.
         self.work.open(&mut stores[0])?;
         let mut failed = None;
-        for drained in self.work.drain_all(&mut stores, watch) {
+        for drained in self.work.drain_all(&mut stores, holes, watch) {
             let address = &self.work.site.memcached[drained.index];
             report.count += drained.count;
-            if drained.took_over_lock {
-                report.warnings.push(format!("memcached {address}: took over a lock that was held for over a second"));
+            report.warnings.extend(drained.warning);
+            if drained.missing > 0 {
+                report.failures.push(missing_failure(address, drained.missing));
             }
             match drained.done {
-                Ok(()) => report.warnings.extend(eviction_warning(address, self.work.site.timeout)),
+                Ok(()) => {}
                 Err(DrainError::Queue(error)) => report.failures.push(error.to_string()),
-                Err(DrainError::Store(store::Error::QueueTaken { queue })) => report.taken.push(queue),
+                Err(DrainError::Store(store::Error::QueueTaken { queue })) => {
+                    report.busy.push(address.clone());
+                    report.taken.push(queue);
+                }
                 Err(DrainError::Store(error)) => failed = failed.or(Some(error)),
+                Err(error) => report.failures.push(error.to_string()),
             }
         }
         if let Some(error) = failed {
@@ -151,12 +177,18 @@ impl Work {
 
     /// Drains the queues beside each other, so that a server that is slow or silent holds up no other. Each drain
     /// has a connection to the database of its own, and its queue's head there is its own row.
-    fn drain_all(&self, stores: &mut [Option<Box<dyn Store>>], watch: &mut (dyn FnMut(Step) + Send)) -> Vec<Drained> {
-        let (next, watch) = (AtomicUsize::new(0), Mutex::new(watch));
+    fn drain_all(
+        &self,
+        stores: &mut [Option<Box<dyn Store>>],
+        holes: Holes,
+        watch: &mut (dyn FnMut(Step) + Send),
+    ) -> Vec<Drained> {
+        let (next, watch, begun) = (AtomicUsize::new(0), Mutex::new(watch), Mutex::default());
+        let course = Course { next, holes, watch, begun };
         let mut all: Vec<Drained> = std::thread::scope(|scope| {
-            let (next, watch) = (&next, &watch);
+            let course = &course;
             let drains: Vec<_> =
-                stores.iter_mut().map(|slot| scope.spawn(move || self.drain_some(slot, next, watch))).collect();
+                stores.iter_mut().map(|slot| scope.spawn(move || self.drain_some(slot, course))).collect();
             let joined = drains.into_iter().map(|drain| drain.join().unwrap_or_else(|panic| resume_unwind(panic)));
             joined.flatten().collect()
         });
@@ -165,33 +197,45 @@ impl Work {
     }
 
     /// Drains one queue after the other, out of those that nobody has begun.
-    fn drain_some(&self, slot: &mut Option<Box<dyn Store>>, next: &AtomicUsize, watch: &Watch<'_>) -> Vec<Drained> {
+    fn drain_some(&self, slot: &mut Option<Box<dyn Store>>, course: &Course<'_>) -> Vec<Drained> {
         let mut all = Vec::new();
         loop {
-            let index = next.fetch_add(1, Ordering::Relaxed);
+            let index = course.next.fetch_add(1, Ordering::Relaxed);
             let Some(address) = self.site.memcached.get(index) else { return all };
-            let mut drain = Drain {
-                address,
-                keys: &self.site.keys,
-                timeout: self.site.timeout,
-                key: &self.site.identity_key,
-                watch: &mut |step| {
-                    self.pulse.beat();
-                    watch.lock().unwrap_or_else(PoisonError::into_inner)(step);
-                },
-                pulse: &self.pulse,
-                count: Count::default(),
-                took_over_lock: false,
-                head: None,
-            };
-            let done = self.open(slot).map_err(DrainError::from).and_then(|store| drain.run(store));
-            let ended = matches!(done, Err(DrainError::Store(store::Error::Failure(_))));
-            let (count, took_over_lock) = (drain.count, drain.took_over_lock);
-            all.push(Drained { index, count, took_over_lock, done });
+            let mut drained = Drained { index, count: Count::default(), missing: 0, warning: None, done: Ok(()) };
+            drained.done = self.drain(slot, address, course, &mut drained);
+            let ended = matches!(drained.done, Err(DrainError::Store(store::Error::Failure(_))));
+            all.push(drained);
             if ended {
                 return all;
             }
         }
+    }
+
+    fn drain(
+        &self,
+        slot: &mut Option<Box<dyn Store>>,
+        address: &Address,
+        course: &Course<'_>,
+        drained: &mut Drained,
+    ) -> Result<(), DrainError> {
+        let mut watch = |step| {
+            self.pulse.beat();
+            course.watch.lock().unwrap_or_else(PoisonError::into_inner)(step);
+        };
+        let mut drain = Drain::open(&self.site, address, &mut watch, &self.pulse)?;
+        let queue = drain.queue().to_string();
+        let other = course.begun.lock().unwrap_or_else(PoisonError::into_inner).insert(queue, address.clone());
+        if let Some(other) = other {
+            drained.warning = Some(format!("memcached {other} and {address} are the same server; name it once"));
+            return Ok(());
+        }
+        let health = queue::health::health(address, self.site.timeout).ok();
+        drained.warning = health.as_ref().and_then(|health| eviction_warning(address, health));
+        let done =
+            self.open(slot).map_err(DrainError::from).and_then(|store| drain.run(store, course.holes, health.as_ref()));
+        (drained.count, drained.missing) = (drain.count, drain.missing);
+        done
     }
 
     fn drain_spool(&self, store: &mut dyn Store, report: &mut Report) -> Result<(), SpoolDrainError> {
@@ -220,8 +264,12 @@ impl Work {
             };
             failpoint::pass(failpoint::Step::SpoolRead);
             let origin = format!("spool {}", path.display());
-            let docket = judge.judge(&origin, &bytes, super::now_ms());
-            let count = write_docket(store, docket, None)?;
+            let now_ms = super::now_ms();
+            let docket = judge.judge(&origin, &bytes, now_ms);
+            let mut count = write_docket(store, docket, None)?;
+            // A commit is not believed: what a second look at the same ballots finds new was not there.
+            let rows = judge.judge(&origin, &bytes, now_ms).into_batch().rows;
+            count.counted += fold_all(store, Batch { rows, ..Batch::default() }, None)?.counted;
             tracing::info!("spool {}: {} ballots, {} counted", path.display(), count.ballots, count.counted);
             report.count += count;
             failpoint::pass(failpoint::Step::SpoolFolded);
@@ -270,7 +318,7 @@ impl Work {
     fn note_end(&self, drained: &[Address], servers: &mut Servers, report: &Report) {
         let now = super::now_ms().to_string();
         for (index, address) in drained.iter().enumerate() {
-            if !report.taken.contains(&queue_name(&self.site.keys, address)) {
+            if !report.busy.contains(address) {
                 let note = servers.attempt(index, |connection, keys| {
                     connection.set(&keys.flushed(), now.as_bytes(), Lifetime::Forever)
                 });
@@ -286,8 +334,14 @@ fn mentioned(report: &Report, address: &Address) -> bool {
     report.failures.iter().any(|failure| failure.starts_with(&name))
 }
 
-fn eviction_warning(address: &Address, timeout: Duration) -> Option<String> {
-    let health = queue::health::health(address, timeout).ok()?;
+fn missing_failure(address: &Address, missing: u64) -> String {
+    format!(
+        "memcached {address}: the database has gone back to an earlier state: up to {missing} entries that had been \
+         counted and deleted are missing from it (\"weir poll status\" shows the total)"
+    )
+}
+
+fn eviction_warning(address: &Address, health: &Health) -> Option<String> {
     match (health.evictions, health.may_evict) {
         (0, true) => Some(format!(
             "memcached {address} evicts entries when it is full; start it with -M to get an error instead"

@@ -14,6 +14,7 @@
 //! | [`spool`] | ballots on disk, for when everything else is down |
 //! | [`judge`] | a ballot found in a queue: row, refusal or dead letter |
 //! | `read_ahead` | a queue's entries, read and judged while the database writes |
+//! | [`slot_map`] | which slots up to a queue's head are kept, and which are holes |
 //! | [`drain`] | one queue into the database, a chunk at a time |
 //! | [`pulse`] | "stop after this chunk" and "something has moved", between a flush and who started it |
 //! | [`flush`] | all queues at once, the spool, then fresh definitions and totals |
@@ -48,6 +49,7 @@ pub mod results;
 pub mod servers;
 pub mod shown;
 pub mod site;
+pub mod slot_map;
 pub mod spool;
 pub mod status;
 pub mod turnout;

@@ -130,10 +130,14 @@ impl Servers {
         done
     }
 
-    /// Stores values under their keys on every server, for good. What failed is returned, one error a server.
+    /// Stores values under their keys on every server, for good. A value that is there already is left alone: a server
+    /// without memory to replace an item removes it. Returns what failed, one error per server.
     pub fn store_everywhere(&mut self, values: &[(String, Vec<u8>)]) -> Vec<Error> {
+        let names: Vec<&str> = values.iter().map(|(key, _)| key.as_str()).collect();
         let store_all = |connection: &mut Connection, _: &Keys| {
-            values.iter().try_for_each(|(key, value)| connection.set(key, value, Lifetime::Forever))
+            let stored = connection.get_all(&names)?;
+            let other = values.iter().zip(stored).filter(|((_, value), stored)| stored.as_ref() != Some(value));
+            other.map(|(value, _)| value).try_for_each(|(key, value)| connection.set(key, value, Lifetime::Forever))
         };
         (0..self.len()).filter_map(|index| self.attempt(index, store_all).err()).collect()
     }

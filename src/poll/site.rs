@@ -32,6 +32,8 @@ pub struct Site {
     pub copies: usize,
     /// How long one memcached server may take.
     pub timeout: Duration,
+    /// How long entries stay on their servers after they were committed.
+    pub keep: Duration,
     /// What turns voters into identities.
     pub identity_key: IdentityKey,
 }

@@ -9,10 +9,9 @@ use serde::Serialize;
 
 use crate::queue::health::{Health, health};
 use crate::queue::{self, Address, Connection, Keys, Ticket};
-use crate::store::{self, QueueHead, Store};
+use crate::store::{self, QueueRow, Store};
 
 use super::ballot::time_text;
-use super::drain::queue_name;
 use super::spool::{Spool, SpoolError};
 use super::wire;
 
@@ -95,7 +94,7 @@ pub struct Status {
 
 /// What the database knows.
 struct Stored {
-    heads: Vec<QueueHead>,
+    queues: Vec<QueueRow>,
     dead_letters: u64,
     refused: u64,
     open_polls: u64,
@@ -111,16 +110,10 @@ pub fn status(
     spool: &Spool,
 ) -> Status {
     let database = store.and_then(|mut store| look_at_store(store.as_mut()));
-    let heads = database.as_ref().map(|stored| stored.heads.as_slice()).unwrap_or_default();
+    let queues = database.as_ref().map(|stored| stored.queues.as_slice()).unwrap_or_default();
     let servers: Vec<ServerStatus> = std::thread::scope(|scope| {
-        let looks: Vec<_> = addresses
-            .iter()
-            .map(|address| {
-                let name = queue_name(keys, address);
-                let head = heads.iter().find(|head| head.name == name);
-                scope.spawn(move || look(address, keys, timeout, head))
-            })
-            .collect();
+        let looks: Vec<_> =
+            addresses.iter().map(|address| scope.spawn(move || look(address, keys, timeout, queues))).collect();
         let joined = looks.into_iter().map(|look| look.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
         joined.collect()
     });
@@ -143,7 +136,7 @@ fn look_at_store(store: &mut dyn Store) -> Result<Stored, store::Error> {
     let (polls, now_ms) = (store.polls()?, super::now_ms());
     let refused = polls.iter().map(|poll| store.tally(poll).map(|tally| tally.refused)).sum::<Result<u64, _>>()?;
     let open_polls = polls.iter().filter(|poll| poll.is_open_at(now_ms)).count() as u64;
-    Ok(Stored { heads: store.queue_heads()?, dead_letters: store.dead_letter_count()?, refused, open_polls })
+    Ok(Stored { queues: store.queues()?, dead_letters: store.dead_letter_count()?, refused, open_polls })
 }
 
 /// How many files there are, and for how many milliseconds the oldest has been there.
@@ -154,17 +147,22 @@ fn look_at_spool(spool: &Spool) -> Result<(u64, Option<i64>), SpoolError> {
     Ok((files.len() as u64, age.map(|ms| i64::try_from(ms).unwrap_or(i64::MAX))))
 }
 
-fn look(address: &Address, keys: &Keys, timeout: Duration, head: Option<&QueueHead>) -> ServerStatus {
-    let ticket = head.map(|head| Ticket::from_counter(head.head.unsigned_abs()));
+fn look(address: &Address, keys: &Keys, timeout: Duration, queues: &[QueueRow]) -> ServerStatus {
+    let mut row = None;
     let seen = health(address, timeout).and_then(|health| {
         let mut connection = Connection::open(address, timeout)?;
+        let prefix = keys.prefix().as_str();
+        let id = queue::known_server_id(&mut connection, keys)?;
+        let name = id.map_or_else(|| format!("{prefix}@{address}"), |id| format!("{prefix}@{id}"));
+        row = queues.iter().find(|row| row.name == name);
+        let ticket = row.map(|row| Ticket::from_counter(row.head.unsigned_abs()));
         Ok((health, Queue::look(&mut connection, keys, ticket)?))
     });
     let error = seen.as_ref().err().map(ToString::to_string);
     let (health, queue) = seen.ok().unzip();
     let of_health = |read: fn(&Health) -> u64| health.as_ref().map(read);
     let drained = queue.as_ref().and_then(|queue| queue.drained_at_ms);
-    let flushed_at_ms = [head.map(|head| head.flushed_at_ms), drained].into_iter().flatten().max();
+    let flushed_at_ms = [row.map(|row| row.flushed_at_ms), drained].into_iter().flatten().max();
     ServerStatus {
         server: address.to_string(),
         error,
@@ -192,14 +190,12 @@ struct Queue {
 impl Queue {
     fn look(connection: &mut Connection, keys: &Keys, head: Option<Ticket>) -> Result<Queue, queue::Error> {
         let last = connection.counter(&keys.curr())?.map(|(value, _)| Ticket::from_counter(value));
-        let noted = connection.counter(&keys.head())?.map(|(value, _)| Ticket::from_counter(value));
         let drained = connection.counter(&keys.flushed())?;
         let drained_at_ms = drained.and_then(|(at, _)| i64::try_from(at).ok());
         let (depth, oldest_ms) = match last {
             None => (0, None),
             Some(last) => {
-                let known = [head, noted].into_iter().flatten().filter(|from| last.continues(*from)).max();
-                let from = known.unwrap_or(last.epoch_start());
+                let from = head.filter(|from| last.continues(*from)).unwrap_or(last.epoch_start());
                 let depth = last.value() - from.value();
                 (depth, oldest(connection, keys, from, depth)?)
             }

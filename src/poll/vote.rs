@@ -345,7 +345,7 @@ fn enqueue_on(
         return Ok(());
     }
     let lock = if locked { Some(Lock::acquire(connection, keys)?) } else { None };
-    queue::enqueue(connection, keys, &entries, &mut |_| {})?;
+    queue::enqueue(connection, keys, &entries)?;
     open.iter_mut().for_each(|one| one.copies += 1);
     if let Some(lock) = lock {
         lock.release(connection, keys)?;

@@ -175,6 +175,17 @@ impl Connection {
         Ok(response.value().map(<[u8]>::to_vec))
     }
 
+    /// The values of `keys`, in one round trip.
+    ///
+    /// # Errors
+    /// [`Error`], naming the first key.
+    pub fn get_all(&mut self, keys: &[&str]) -> Result<Vec<Option<Vec<u8>>>, Error> {
+        let Some(first) = keys.first() else { return Ok(Vec::new()) };
+        let commands: Vec<_> = keys.iter().map(|key| get(key)).collect();
+        let answers = self.exchange(&commands, first)?;
+        Ok(answers.iter().map(|answer| answer.value().map(<[u8]>::to_vec)).collect())
+    }
+
     /// The value of `key`, with a lease for whoever finds it missing: for `lease_seconds` only the first caller
     /// is told to fill it.
     ///
@@ -246,6 +257,12 @@ impl Connection {
         }
     }
 
+    /// The ticket that a value stands for.
+    pub(super) fn ticket(&self, key: &str, value: &[u8]) -> Result<Ticket, Error> {
+        let number = decimal(value).filter(|number| i64::try_from(*number).is_ok());
+        number.map(Ticket::from_counter).ok_or_else(|| self.not_a_number(key, value))
+    }
+
     fn not_a_number(&self, key: &str, value: &[u8]) -> Error {
         let head = String::from_utf8_lossy(&value[..value.len().min(32)]).into_owned();
         Error::Unexpected {
@@ -284,9 +301,4 @@ pub(super) fn set(key: &str, value: &[u8], lifetime: Lifetime) -> MetaCommand {
 /// `ms` in add mode: `HD` stored, `NS` there was something.
 pub(super) fn add(key: &str, value: &[u8], lifetime: Lifetime) -> MetaCommand {
     set(key, value, lifetime).flag("ME")
-}
-
-/// `ms` in append mode: `NS` when there is nothing to append to.
-pub(super) fn append(key: &str, value: &[u8]) -> MetaCommand {
-    MetaCommand::new(MetaOp::Set, key).flag("MA").value(value)
 }

@@ -46,13 +46,20 @@ pub enum Error {
         /// What came.
         answer: String,
     },
-    /// Every slot a writer was given had been closed before it could write: something other than weir keeps
-    /// closing slots, or this process is stopped again and again.
-    #[error("memcached {server}: {attempts} tickets in a row were closed before they could be used")]
-    Starved {
+    /// The server has no memory to store a key, and may not evict. Nothing was stored or removed.
+    #[error("memcached {server}: {key}: out of memory")]
+    OutOfMemory {
         /// The server.
         server: Address,
-        /// How many tickets were tried.
+        /// The key.
+        key: String,
+    },
+    /// Every slot a writer was given held something already: something other than weir writes into the queue's slots.
+    #[error("memcached {server}: {attempts} slots in a row were filled already; does another program use this prefix?")]
+    NoFreeSlot {
+        /// The server.
+        server: Address,
+        /// The number of slots tried.
         attempts: u32,
     },
     /// The server failed a moment ago and is left alone for now.
@@ -65,11 +72,15 @@ pub enum Error {
 
 impl Error {
     /// Whether the server refused to store something because it has no memory left and may not evict.
-    pub(super) fn is_out_of_memory(&self) -> bool {
+    pub fn is_out_of_memory(&self) -> bool {
         let refused = |source: &memcache::exp::Error| match source {
-            memcache::exp::Error::Server(message) => message.contains("out of memory"),
+            memcache::exp::Error::Server(message) => message.to_ascii_lowercase().contains("out of memory"),
             _ => false,
         };
-        matches!(self, Error::Exchange { source, .. } if refused(source))
+        match self {
+            Error::OutOfMemory { .. } => true,
+            Error::Exchange { source, .. } => refused(source),
+            _ => false,
+        }
     }
 }

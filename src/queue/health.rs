@@ -22,6 +22,8 @@ pub struct Health {
     pub limit_bytes: u64,
     /// Items evicted while still wanted, since it started: each may have been a vote.
     pub evictions: u64,
+    /// Items that it refused to store for want of memory, since it started.
+    pub refused_stores: u64,
     /// Whether it evicts when full (`true`), or answers with an error as with `-M` (`false`).
     pub may_evict: bool,
     /// Seconds since it started.
@@ -41,6 +43,7 @@ pub fn health(address: &Address, timeout: Duration) -> Result<Health, Error> {
         used_bytes: number("bytes"),
         limit_bytes: number("limit_maxbytes"),
         evictions: number("evictions"),
+        refused_stores: number("store_no_memory"),
         may_evict: fields.get("settings evictions").is_none_or(|value| value != "off"),
         uptime_seconds: number("uptime"),
     })

@@ -1,20 +1,21 @@
 //! The lock of the old notes: `incr P-lock` to 1 takes it, `set P-lock 0` frees it.
 //!
-//! Scripts that follow the notes hold it around taking a pointer and storing a message; so while weir's reader
-//! holds it, no such script is between its two steps. weir's own writers do not need it. As the notes say, a
-//! holder keeps it for moments only, so one who has seen nobody else get it for a full second takes it over. Those who
-//! wait raise the number and a release lowers it, so one that has fallen tells that the lock has changed hands.
+//! Legacy writers hold it while they take a pointer and store a message. weir needs it nowhere: its writers get slots
+//! of their own, and its reader looks at an empty slot again later. `poll vote --locked` takes it so that a vote is
+//! ordered among those of legacy writers.
+//!
+//! As the notes say, a holder keeps the lock for moments only, so a process that has waited for a full second while
+//! nobody else got it takes it over. Waiting raises the number and a release lowers it, so a number that has fallen
+//! shows that the lock has changed hands.
 
 use std::time::{Duration, Instant};
 
-use memcache::exp::ReturnCode;
-
 use crate::failpoint::{self, Step};
 
-use super::connection::{Ahead, Connection, Lifetime, add, append, increment};
+use super::connection::{Ahead, Connection, Lifetime, increment};
 use super::error::Error;
 use super::names::Keys;
-use super::ticket::Ticket;
+use super::start::start_queue;
 
 /// How long somebody may hold the lock before it is taken over.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -25,22 +26,11 @@ const PATIENCE_IN_ALL: Duration = Duration::from_secs(10);
 /// How long to sleep between two attempts.
 const PAUSE: Duration = Duration::from_millis(1);
 
-/// How the lock was come by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Acquired {
-    /// It was free, or became free.
-    InTurn,
-    /// Whoever held it kept it for over [`PATIENCE`], or others were first for [`PATIENCE_IN_ALL`].
-    TakenOver,
-}
-
 /// The held lock. It must be given back with [`Lock::release`] on the same connection; a process that dies
 /// with it held is waited for once, for [`PATIENCE`], by the next.
 #[must_use = "the lock stays taken until it is released"]
 #[derive(Debug)]
-pub struct Lock {
-    acquired: Acquired,
-}
+pub struct Lock(());
 
 impl Lock {
     /// Takes the lock, waiting and taking over as the notes do. A missing lock is created, and so is a missing
@@ -63,24 +53,19 @@ impl Lock {
         loop {
             let response = connection.exchange(&[increment(&key, 1)], &key)?;
             match response.first().map(|answer| connection.incremented(&key, answer)).transpose()?.flatten() {
-                Some(1) => return Ok(Lock { acquired: Acquired::InTurn }),
+                Some(1) => return Ok(Lock(())),
                 Some(number) => {
                     if number <= std::mem::replace(&mut waiting, number) {
                         changed_hands = Instant::now();
                     }
                     if changed_hands.elapsed() >= PATIENCE || begun.elapsed() >= PATIENCE_IN_ALL {
-                        return Ok(Lock { acquired: Acquired::TakenOver });
+                        return Ok(Lock(()));
                     }
                     std::thread::sleep(PAUSE);
                 }
-                None => ensure_queue(connection, keys)?,
+                None => start_queue(connection, keys)?,
             }
         }
-    }
-
-    /// How the lock was come by.
-    pub fn acquired(&self) -> Acquired {
-        self.acquired
     }
 
     /// Gives the lock back.
@@ -92,30 +77,4 @@ impl Lock {
         failpoint::pass(Step::LockReleased);
         Ok(())
     }
-}
-
-/// Creates the lock (free) and the counter (in a fresh epoch) where they are missing. The lock comes first: a
-/// script of the notes that finds no lock sets the counter to 0, and must not find a counter without a lock.
-/// One that found none a moment before the lock was made does that all the same, whatever has been queued by
-/// then; so the epoch is noted before anybody can be given a ticket of it, and the reader finds it again.
-///
-/// # Errors
-/// [`Error`], naming the key.
-pub(super) fn ensure_queue(connection: &mut Connection, keys: &Keys) -> Result<(), Error> {
-    let (lock, curr) = (keys.lock(), keys.curr());
-    let start = Ticket::fresh_epoch().to_string();
-    let epochs = keys.epochs();
-    let commands = [
-        add(&epochs, b"", Lifetime::Forever),
-        append(&epochs, format!("{start}\n").as_bytes()),
-        add(&lock, b"0", Lifetime::Forever),
-        add(&curr, start.as_bytes(), Lifetime::Forever),
-    ];
-    for (answer, key) in connection.exchange(&commands, &curr)?.iter().zip([&epochs, &epochs, &lock, &curr]) {
-        if !matches!(answer.rc(), ReturnCode::Hd | ReturnCode::Ns) {
-            return Err(connection.unexpected(key, answer));
-        }
-    }
-    failpoint::pass(Step::QueueBegun);
-    Ok(())
 }

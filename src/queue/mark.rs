@@ -6,14 +6,13 @@
 
 use std::collections::HashSet;
 
-use super::connection::{Connection, Lifetime, add, get, set};
+use memcache::exp::MetaResponse;
+
+use super::connection::{Connection, Lifetime, get, set};
 use super::error::Error;
 
 /// How long a claim lasts that is never confirmed, in seconds: longer than any attempt to store one entry.
 pub const CLAIM_SECONDS: u32 = 10;
-
-/// What a claimed key holds until it is confirmed.
-const CLAIMED: &[u8] = b"claimed";
 
 /// How long a confirmed mark lasts, in seconds: as long as memcached takes a relative time for.
 const CONFIRMED_SECONDS: u32 = 30 * 24 * 3600;
@@ -29,30 +28,29 @@ pub enum Claim {
     Taken,
 }
 
-/// Claims every key, in one round trip; a second one tells claimed keys from confirmed ones where any was taken.
+/// Claims every key, in one round trip. A claim is an empty item that `mg` creates for the first who asks; it never
+/// replaces a mark, also on a server that has no memory for it.
 ///
 /// # Errors
 /// [`Error`], naming the first key; which marks were claimed is then unknown, and they lapse.
 pub fn claim(connection: &mut Connection, keys: &[String]) -> Result<Vec<Claim>, Error> {
     let Some(first) = keys.first() else { return Ok(Vec::new()) };
-    let commands: Vec<_> = keys.iter().map(|key| add(key, CLAIMED, Lifetime::Seconds(CLAIM_SECONDS))).collect();
+    let commands: Vec<_> = keys.iter().map(|key| get(key).flag(format!("N{CLAIM_SECONDS}"))).collect();
     let answers = connection.exchange(&commands, first)?;
-    let added = answers.iter().zip(keys).map(|(answer, key)| connection.added(key, answer));
-    let mut claims: Vec<_> =
-        added.map(|added| Ok(if added? { Claim::Made } else { Claim::Taken })).collect::<Result<_, Error>>()?;
-    let made: HashSet<_> =
-        keys.iter().zip(&claims).filter(|(_, claim)| **claim == Claim::Made).map(|(key, _)| key).collect();
-    let taken: Vec<_> = (0..keys.len()).filter(|index| !made.contains(&keys[*index])).collect();
-    if let Some(first) = taken.first() {
-        let commands: Vec<_> = taken.iter().map(|index| get(&keys[*index])).collect();
-        for (index, answer) in taken.iter().zip(connection.exchange(&commands, &keys[*first])?) {
-            // A claim that has lapsed meanwhile is as good as one that is about to.
-            if answer.value().is_none_or(|value| value == CLAIMED) {
-                claims[*index] = Claim::Pending;
+    let mut claimed = HashSet::new();
+    let claim = |(answer, key)| {
+        let has = |marker: &[u8]| MetaResponse::flags(answer).any(|flag| flag == marker);
+        match answer.value() {
+            Some(_) if has(b"W") => {
+                claimed.insert(key);
+                Ok(Claim::Made)
             }
+            Some(value) if !value.is_empty() || claimed.contains(key) => Ok(Claim::Taken),
+            Some(_) => Ok(Claim::Pending),
+            None => Err(Error::OutOfMemory { server: connection.address().clone(), key: String::clone(key) }),
         }
-    }
-    Ok(claims)
+    };
+    answers.iter().zip(keys).map(claim).collect()
 }
 
 /// Makes claimed keys last, in one round trip.

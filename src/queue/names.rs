@@ -116,7 +116,7 @@ impl Keys {
         self.under(format_args!("curr"))
     }
 
-    /// The hint up to where slots have been deleted.
+    /// The last ticket whose slot was deleted after its entry had been committed.
     pub fn head(&self) -> String {
         self.under(format_args!("head"))
     }
@@ -126,9 +126,14 @@ impl Keys {
         self.under(format_args!("legacy"))
     }
 
-    /// Every epoch that weir began since the server started.
-    pub fn epochs(&self) -> String {
-        self.under(format_args!("epochs"))
+    /// Where the `number`th epoch that weir began since the server started is recorded, from 1.
+    pub fn epoch(&self, number: usize) -> String {
+        self.under(format_args!("epoch-{number}"))
+    }
+
+    /// The server's id.
+    pub fn server(&self) -> String {
+        self.under(format_args!("server"))
     }
 
     /// When the queue was last drained to its end, in milliseconds of Unix time.

@@ -1,11 +1,11 @@
 //! The writer's two steps: take a ticket, fill its slot. No lock, two round trips.
 //!
-//! A writer that writes one entry after the other takes the next entry's ticket in the round trip that fills
-//! this one's slot, so each costs it one. Such a ticket is like any that a writer holds between its steps, and no older
-//! than those may be: when its reader has come by in the meantime, it is one more that was closed.
+//! A writer that writes one entry after the other takes the next entry's ticket in the round trip that fills this
+//! one's slot, so each costs it one. Such a ticket is like any that a writer holds between its steps, and no older than
+//! those may be.
 //!
 //! Why it is safe: `incr` gives every writer its own slot; `add` stores only into an empty one; and both
-//! happen on one connection, which a restart of the server would have cut. See the [room](super) for the
+//! happen on one connection, which a restart of the server would have cut. See the [module](super) for the
 //! states and failures.
 
 use std::time::{Duration, Instant};
@@ -14,33 +14,28 @@ use crate::failpoint::{self, Step};
 
 use super::connection::{Connection, Lifetime, add, increment};
 use super::error::Error;
-use super::lock::ensure_queue;
 use super::names::Keys;
+use super::start::start_queue;
 use super::ticket::Ticket;
 
-/// A ticket older than this is not used any more: the reader's tombstone on its slot lasts an hour, and a
-/// writer that was stopped must not come near that.
+/// A ticket older than this is not used any more: the reader looks at an empty slot again for an hour, and a writer
+/// that was stopped must not come near that.
 const TICKET_LIFE: Duration = Duration::from_secs(5);
 
-/// An entry that comes so soon after the last is taken to have another behind it.
+/// An entry that comes so soon after the last is taken to be followed by another.
 const IN_A_ROW: Duration = Duration::from_millis(10);
 
-/// How many tickets a writer tries. A closed slot is already rare: it takes a reader that passes between the
-/// two steps.
+/// How many tickets a writer tries. A slot that is filled already is rare: it takes a legacy writer that has set the
+/// counter back to 0 while entries of before are queued.
 const ATTEMPTS: u32 = 32;
 
 /// Appends entries to the queue and returns once the server has acknowledged every one. All of them together take
-/// two round trips, one for the tickets and one for the slots. `between` is called between the two.
+/// two round trips, one for the tickets and one for the slots.
 ///
 /// # Errors
-/// [`Error::Starved`] after too many closed slots. Any other [`Error`] leaves the outcome unknown: each entry may
+/// [`Error::NoFreeSlot`] after too many filled slots. Any other [`Error`] leaves the outcome unknown: each entry may
 /// or may not be in the queue.
-pub fn enqueue(
-    connection: &mut Connection,
-    keys: &Keys,
-    entries: &[impl AsRef<[u8]>],
-    between: &mut dyn FnMut(Ticket),
-) -> Result<(), Error> {
+pub fn enqueue(connection: &mut Connection, keys: &Keys, entries: &[impl AsRef<[u8]>]) -> Result<(), Error> {
     let mut open: Vec<&[u8]> = entries.iter().map(AsRef::as_ref).collect();
     connection.ahead.keep_to(keys);
     let in_a_row = connection.ahead.wrote.is_some_and(|at| at.elapsed() < IN_A_ROW);
@@ -55,7 +50,6 @@ pub fn enqueue(
                 (take_tickets(connection, keys, further + 1)?, taken)
             }
         };
-        between(last);
         failpoint::pass(Step::TicketsTaken);
         if taken.elapsed() > TICKET_LIFE {
             continue;
@@ -71,20 +65,20 @@ pub fn enqueue(
         // What the counter answers is nothing to the entries, which are in their slots by now.
         let next = answers.get(slots.len()).and_then(|answer| connection.incremented(&keys.curr(), answer).ok()?);
         connection.ahead.ticket = next.map(|next| (Ticket::from_counter(next), asked)).or(connection.ahead.ticket);
-        let mut closed = Vec::new();
+        let mut refused = Vec::new();
         for ((answer, key), entry) in answers.iter().zip(&slots).zip(&open) {
             if connection.added(key, answer)? {
                 tracing::trace!("memcached {}: {} bytes as {key}", connection.address(), entry.len());
             } else {
-                tracing::trace!("memcached {}: {key} was closed, taking another ticket", connection.address());
-                closed.push(*entry);
+                tracing::trace!("memcached {}: {key} is filled already, taking another ticket", connection.address());
+                refused.push(*entry);
             }
         }
         failpoint::pass(Step::SlotsFilled);
-        open = closed;
+        open = refused;
         connection.ahead.wrote = Some(Instant::now());
     }
-    if open.is_empty() { Ok(()) } else { Err(starved(connection)) }
+    if open.is_empty() { Ok(()) } else { Err(no_free_slot(connection)) }
 }
 
 /// Takes so many tickets in a row and returns the last of them.
@@ -94,12 +88,12 @@ fn take_tickets(connection: &mut Connection, keys: &Keys, count: u64) -> Result<
         let answers = connection.exchange(&[increment(&key, count)], &key)?;
         match answers.first().map(|answer| connection.incremented(&key, answer)).transpose()?.flatten() {
             Some(value) => return Ok(Ticket::from_counter(value)),
-            None => ensure_queue(connection, keys)?,
+            None => start_queue(connection, keys)?,
         }
     }
-    Err(starved(connection))
+    Err(no_free_slot(connection))
 }
 
-fn starved(connection: &Connection) -> Error {
-    Error::Starved { server: connection.address().clone(), attempts: ATTEMPTS }
+fn no_free_slot(connection: &Connection) -> Error {
+    Error::NoFreeSlot { server: connection.address().clone(), attempts: ATTEMPTS }
 }

@@ -24,7 +24,7 @@ use std::fmt;
 use std::time::Duration;
 
 pub use once::{Once, OnceError};
-pub use record::{Advance, Batch, Choice, DeadLetter, Folded, Identity, Poll, QueueHead, Row, Settled, Tally, Verdict};
+pub use record::{Advance, Batch, Choice, DeadLetter, Folded, Identity, Poll, QueueRow, Row, Settled, Tally, Verdict};
 pub use url::{DatabaseUrl, DatabaseUrlError};
 
 use crate::slug::Slug;
@@ -102,24 +102,30 @@ pub trait Store: Send {
     fn set_closing(&mut self, poll_id: i64, closes_at_ms: Option<i64>, closed_at_ms: Option<i64>) -> Result<(), Error>;
 
     /// Writes a batch in one transaction: new ballots, exactly their share of the tallies, dead letters, counts
-    /// of refused ballots and, with `advance`, the queue's head. At most [`TRANSACTION_ROWS_MAX`] rows.
+    /// of refused ballots and, with `advance`, the queue's row. At most [`TRANSACTION_ROWS_MAX`] rows.
     ///
     /// # Errors
-    /// [`Error::QueueTaken`] when the head is locked or elsewhere (nothing was written); [`Error::Failure`]
-    /// (unknown whether it was written: ask [`Store::queue_head`]).
+    /// [`Error::QueueTaken`] when the row is locked or another one (nothing was written); [`Error::Failure`]
+    /// (unknown whether it was written: ask [`Store::queue`]).
     fn fold(&mut self, batch: Batch, advance: Option<Advance<'_>>) -> Result<Folded, Error>;
 
-    /// Where a queue stands.
+    /// A queue's row as it is committed now, on every node of a cluster.
     ///
     /// # Errors
     /// [`Error::Failure`].
-    fn queue_head(&mut self, queue: &str) -> Result<Option<i64>, Error>;
+    fn queue(&mut self, name: &str) -> Result<Option<QueueRow>, Error>;
 
-    /// Every queue that was ever flushed.
+    /// Every queue that was ever flushed, by name.
     ///
     /// # Errors
     /// [`Error::Failure`].
-    fn queue_heads(&mut self) -> Result<Vec<QueueHead>, Error>;
+    fn queues(&mut self) -> Result<Vec<QueueRow>, Error>;
+
+    /// Clears the record of missing tickets of every queue.
+    ///
+    /// # Errors
+    /// [`Error::Failure`].
+    fn forget_missing(&mut self) -> Result<(), Error>;
 
     /// What the flushed ballots of a poll come to.
     ///

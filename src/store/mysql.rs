@@ -18,7 +18,7 @@ use crate::slug::Slug;
 use super::batch::{add_votes, in_key_order};
 use super::mysql_batch::{Manner, PACKET_MIN, is_deadlock, write};
 use super::record::{
-    Advance, Batch, Choice, DeadLetter, Folded, Identity, Poll, QueueHead, Row, Settled, Tally, Verdict,
+    Advance, Batch, Choice, DeadLetter, Folded, Identity, Poll, QueueRow, Row, Settled, Tally, Verdict,
 };
 use super::url::without_password;
 use super::{Cause, Error, Once, Store, mysql_letters};
@@ -42,6 +42,10 @@ type PollColumns = (i64, String, String, u8, i64, Option<i64>, Option<i64>, Opti
 
 const SELECT_POLLS: &str = "SELECT id, slug, question, pick_max, created_at_ms, closes_at_ms, closed_at_ms, \
      (SELECT once_per FROM poll_once WHERE poll_id = polls.id) FROM polls";
+
+type QueueColumns = (String, String, i64, String, u64, i64);
+
+const SELECT_QUEUES: &str = "SELECT name, server, head, slots, missing, flushed_at_ms FROM queues";
 
 /// A MySQL database of polls.
 pub(super) struct MysqlStore {
@@ -246,24 +250,27 @@ impl Store for MysqlStore {
         match (outcome, advance) {
             (Some(counted), _) => Ok(Folded { counted, duplicates: found - counted }),
             (None, advance) => {
-                Err(Error::QueueTaken { queue: advance.map(|advance| advance.queue.to_string()).unwrap_or_default() })
+                Err(Error::QueueTaken { queue: advance.map(|advance| advance.to.name.clone()).unwrap_or_default() })
             }
         }
     }
 
-    fn queue_head(&mut self, queue: &str) -> Result<Option<i64>, Error> {
-        self.run("reading a queue's head", |connection| {
-            connection.exec_first("SELECT head FROM queues WHERE name = ?", (queue,))
+    fn queue(&mut self, name: &str) -> Result<Option<QueueRow>, Error> {
+        self.run("reading a queue's row", |connection| -> Result<_, mysql::Error> {
+            let found: Option<QueueColumns> =
+                connection.exec_first(format!("{SELECT_QUEUES} WHERE name = ?"), (name,))?;
+            Ok(found.map(queue_row))
         })
     }
 
-    fn queue_heads(&mut self) -> Result<Vec<QueueHead>, Error> {
-        self.run("listing queues", |connection| -> Rows<QueueHead> {
-            connection.query_map(
-                "SELECT name, head, flushed_at_ms FROM queues ORDER BY name",
-                |(name, head, flushed_at_ms)| QueueHead { name, head, flushed_at_ms },
-            )
+    fn queues(&mut self) -> Result<Vec<QueueRow>, Error> {
+        self.run("listing queues", |connection| -> Rows<QueueRow> {
+            connection.query_map(format!("{SELECT_QUEUES} ORDER BY name"), queue_row)
         })
+    }
+
+    fn forget_missing(&mut self) -> Result<(), Error> {
+        self.run("clearing missing tickets", |connection| connection.query_drop("UPDATE queues SET missing = 0"))
     }
 
     fn tally(&mut self, poll: &Poll) -> Result<Tally, Error> {
@@ -376,6 +383,10 @@ fn whole_poll(choices: Vec<(String, String)>, row: PollColumns) -> Result<Poll, 
         closed_at_ms,
         once,
     })
+}
+
+fn queue_row((name, server, head, slots, missing, flushed_at_ms): QueueColumns) -> QueueRow {
+    QueueRow { name, server, head, slots, missing, flushed_at_ms }
 }
 
 fn tally(tx: &mut mysql::Transaction<'_>, poll: &Poll) -> Result<Tally, mysql::Error> {

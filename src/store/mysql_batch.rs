@@ -13,7 +13,7 @@ use mysql::{Conn, Error, Transaction, TxOpts, Value};
 use crate::failpoint::{self, Step};
 
 use super::batch::Share;
-use super::record::{Advance, Batch, Row};
+use super::record::{Advance, Batch, QueueRow, Row};
 
 /// Ballots in one statement: some 750 KB of text, under the smallest `max_allowed_packet` in use.
 const ROWS_PER_STATEMENT: usize = 10_000;
@@ -135,20 +135,22 @@ fn write_tallies(tx: &mut Transaction<'_>, share: &Share) -> Result<(), Error> {
     Ok(())
 }
 
-/// Moves the queue's head, if nobody else has it and it is where it should be; tells whether it did.
+/// Writes the queue's row, if nobody else has it and it is what it should be; returns whether it did.
 fn move_head(tx: &mut Transaction<'_>, advance: Advance<'_>) -> Result<bool, Error> {
-    let values = (advance.to, advance.at_ms, advance.queue);
+    let QueueRow { name, server, head, slots, missing, flushed_at_ms } = advance.to;
+    let values = (server, head, slots, missing, flushed_at_ms, name);
     if advance.from.is_none() {
         // A row that is not there cannot be locked, only the gap where it would stand, and the first drains of
         // several queues would hold that gap against each other. So the key decides who was first.
-        return tx.exec_drop("INSERT INTO queues (head, flushed_at_ms, name) VALUES (?, ?, ?)", values).map(|()| true);
+        let insert = "INSERT INTO queues (server, head, slots, missing, flushed_at_ms, name) VALUES (?, ?, ?, ?, ?, ?)";
+        return tx.exec_drop(insert, values).map(|()| true);
     }
-    let head: Option<i64> =
-        tx.exec_first("SELECT head FROM queues WHERE name = ? FOR UPDATE NOWAIT", (advance.queue,))?;
-    if head != advance.from {
+    let found = tx.exec_first("SELECT head, slots FROM queues WHERE name = ? FOR UPDATE NOWAIT", (name,))?;
+    if !advance.starts_at(found) {
         return Ok(false);
     }
-    tx.exec_drop("UPDATE queues SET head = ?, flushed_at_ms = ? WHERE name = ?", values).map(|()| true)
+    let update = "UPDATE queues SET server = ?, head = ?, slots = ?, missing = ?, flushed_at_ms = ? WHERE name = ?";
+    tx.exec_drop(update, values).map(|()| true)
 }
 
 fn write_rest(tx: &mut Transaction<'_>, batch: &Batch) -> Result<(), Error> {

@@ -126,17 +126,40 @@ impl Batch {
     }
 }
 
-/// How far a queue has been read: the batch is written only if it still stands at `from`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A queue's row: how far it has been read. The batch of a flush is written only if the row still is what the flush
+/// last saw.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueueRow {
+    /// The queue: its prefix and the id of its server.
+    pub name: String,
+    /// The address at which its server was last reached.
+    pub server: String,
+    /// The last ticket that was read.
+    pub head: i64,
+    /// What is known of the slots up to the head, as the reader wrote it.
+    pub slots: String,
+    /// Tickets whose entries were committed and deleted before the database went back to an earlier state, and that are
+    /// therefore lost.
+    pub missing: u64,
+    /// When the row was written, in milliseconds of Unix time.
+    pub flushed_at_ms: i64,
+}
+
+/// A queue's row as it was read, if there was one, and as it is to be.
+#[derive(Debug, Clone, Copy)]
 pub struct Advance<'a> {
-    /// The queue.
-    pub queue: &'a str,
-    /// Where it must stand, or nothing for a queue that was never read.
-    pub from: Option<i64>,
-    /// Where it stands once the batch is in.
-    pub to: i64,
-    /// Now, in milliseconds of Unix time.
-    pub at_ms: i64,
+    /// What must be there.
+    pub from: Option<&'a QueueRow>,
+    /// What takes its place.
+    pub to: &'a QueueRow,
+}
+
+impl Advance<'_> {
+    /// Whether a row is still what was read.
+    pub(super) fn starts_at(&self, found: Option<(i64, String)>) -> bool {
+        self.from.map(|row| (row.head, row.slots.as_str()))
+            == found.as_ref().map(|(head, slots)| (*head, slots.as_str()))
+    }
 }
 
 /// What a batch came to.
@@ -157,15 +180,4 @@ pub struct Tally {
     pub refused: u64,
     /// Votes per choice, in the poll's order.
     pub votes: Vec<u64>,
-}
-
-/// A queue's entry in the database.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct QueueHead {
-    /// The queue.
-    pub name: String,
-    /// The last ticket whose entry is in the database.
-    pub head: i64,
-    /// When that was written, in milliseconds of Unix time.
-    pub flushed_at_ms: i64,
 }

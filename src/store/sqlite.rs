@@ -15,7 +15,7 @@ use crate::slug::Slug;
 
 use super::batch::{Settlement, add_votes};
 use super::record::{
-    Advance, Batch, Choice, DeadLetter, Folded, Identity, Poll, QueueHead, Row, Settled, Tally, Verdict,
+    Advance, Batch, Choice, DeadLetter, Folded, Identity, Poll, QueueRow, Row, Settled, Tally, Verdict,
 };
 use super::sqlite_batch::insert;
 use super::{Cause, Error, Once, OnceError, Store};
@@ -161,15 +161,16 @@ impl Store for SqliteStore {
         let folded = self.run("writing ballots", |connection| {
             let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             if let Some(advance) = &advance {
-                let head = queue_head(&tx, advance.queue)?;
-                if head != advance.from {
+                let QueueRow { name, server, head, slots, missing, flushed_at_ms } = advance.to;
+                let found = queue(&tx, name)?.map(|row| (row.head, row.slots));
+                if !advance.starts_at(found) {
                     return Ok(None);
                 }
                 tx.prepare_cached(
-                    "INSERT INTO queues (name, head, flushed_at_ms) VALUES (?1, ?2, ?3) \
-                     ON CONFLICT (name) DO UPDATE SET head = excluded.head, flushed_at_ms = excluded.flushed_at_ms",
+                    "INSERT OR REPLACE INTO queues (name, server, head, slots, missing, flushed_at_ms) \
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
                 )?
-                .execute(params![advance.queue, advance.to, advance.at_ms])?;
+                .execute(params![name, server, head, slots, *missing as i64, flushed_at_ms])?;
                 failpoint::pass(Step::HeadMoved);
             }
             let folded = insert(&tx, batch)?;
@@ -178,22 +179,23 @@ impl Store for SqliteStore {
             failpoint::pass(Step::Committed);
             Ok(Some(folded))
         })?;
-        let queue = || advance.map(|advance| advance.queue.to_string()).unwrap_or_default();
+        let queue = || advance.map(|advance| advance.to.name.clone()).unwrap_or_default();
         folded.ok_or_else(|| Error::QueueTaken { queue: queue() })
     }
 
-    fn queue_head(&mut self, queue: &str) -> Result<Option<i64>, Error> {
-        self.run("reading a queue's head", |connection| queue_head(connection, queue))
+    fn queue(&mut self, name: &str) -> Result<Option<QueueRow>, Error> {
+        self.run("reading a queue's row", |connection| queue(connection, name))
     }
 
-    fn queue_heads(&mut self) -> Result<Vec<QueueHead>, Error> {
+    fn queues(&mut self) -> Result<Vec<QueueRow>, Error> {
         self.run("listing queues", |connection| {
-            connection
-                .prepare("SELECT name, head, flushed_at_ms FROM queues ORDER BY name")?
-                .query_map([], |row| {
-                    Ok(QueueHead { name: row.get(0)?, head: row.get(1)?, flushed_at_ms: row.get(2)? })
-                })?
-                .collect()
+            connection.prepare(&format!("{SELECT_QUEUES} ORDER BY name"))?.query_map([], queue_row)?.collect()
+        })
+    }
+
+    fn forget_missing(&mut self) -> Result<(), Error> {
+        self.run("clearing missing tickets", |connection| {
+            connection.execute("UPDATE queues SET missing = 0", []).map(|_| ())
         })
     }
 
@@ -351,11 +353,16 @@ fn slug_at(row: &SqlRow<'_>, column: usize) -> rusqlite::Result<Slug> {
     })
 }
 
-fn queue_head(connection: &Connection, queue: &str) -> rusqlite::Result<Option<i64>> {
-    connection
-        .prepare_cached("SELECT head FROM queues WHERE name = ?1")?
-        .query_row([queue], |row| row.get(0))
-        .optional()
+const SELECT_QUEUES: &str = "SELECT name, server, head, slots, missing, flushed_at_ms FROM queues";
+
+fn queue(connection: &Connection, name: &str) -> rusqlite::Result<Option<QueueRow>> {
+    connection.prepare_cached(&format!("{SELECT_QUEUES} WHERE name = ?1"))?.query_row([name], queue_row).optional()
+}
+
+fn queue_row(row: &SqlRow<'_>) -> rusqlite::Result<QueueRow> {
+    let (name, server, head) = (row.get(0)?, row.get(1)?, row.get(2)?);
+    let (slots, missing) = (row.get(3)?, row.get::<_, i64>(4)? as u64);
+    Ok(QueueRow { name, server, head, slots, missing, flushed_at_ms: row.get(5)? })
 }
 
 fn tally(connection: &Connection, poll: &Poll) -> rusqlite::Result<Tally> {

@@ -7,6 +7,7 @@ use std::sync::mpsc::{RecvTimeoutError, Sender, TryRecvError, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use crate::poll::drain::Holes;
 use crate::poll::flush::{Flusher, Report};
 use crate::poll::now_ms;
 use crate::poll::pulse::Pulse;
@@ -55,7 +56,8 @@ impl Flushing {
                 // Nothing is ever sent: the other end goes away, and that is the sign.
                 let last = ended.recv_timeout(pause) != Err(RecvTimeoutError::Timeout);
                 rests.store(false, Ordering::Relaxed);
-                let flushed = flush(&mut flusher, &noted, &mut told);
+                let holes = if last { Holes::All } else { Holes::Due };
+                let flushed = flush(&mut flusher, holes, &noted, &mut told);
                 // A database that failed while the end was asked for would take its time and fail again; what is queued is
                 // safe there.
                 let no_more = flushed.is_err() && ended.try_recv() == Err(TryRecvError::Disconnected);
@@ -95,9 +97,9 @@ impl Drop for Flushing {
 struct Away;
 
 /// Flushes once and tells what is new of its troubles. Returns whether everything could be flushed.
-fn flush(flusher: &mut Flusher, seen: &Flushed, told: &mut Vec<String>) -> Result<bool, Away> {
+fn flush(flusher: &mut Flusher, holes: Holes, seen: &Flushed, told: &mut Vec<String>) -> Result<bool, Away> {
     let mut report = Report::default();
-    let flushed = flusher.flush(&mut report, &mut |_| {});
+    let flushed = flusher.flush(holes, &mut report, &mut |_| {});
     seen.ballots.fetch_add(report.count.ballots, Ordering::Relaxed);
     seen.counted.fetch_add(report.count.counted, Ordering::Relaxed);
     let done = flushed.is_ok() && report.failures.is_empty();

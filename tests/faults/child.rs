@@ -37,6 +37,7 @@ fn program_that_writes_through_the_batcher() {
         spool: Spool::new(setting("WEIR_SPOOL")),
         copies: setting("WEIR_COPIES").parse().unwrap(),
         timeout: Duration::from_millis(setting("FAULTS_TIMEOUT_MS").parse().unwrap()),
+        keep: Duration::from_secs(60),
         identity_key: IdentityKey::new(None),
     };
     let copies = site.copies;

@@ -52,15 +52,14 @@ fn scenes(step: Step) -> &'static [Scene] {
         Step::Claimed | Step::TicketsTaken | Step::SlotsFilled => &[Vote, LockedVote, TwoCopies, Batcher],
         Step::Confirmed => &[Vote, LockedVote, TwoCopies],
         Step::Copied => &[TwoCopies],
-        Step::LockTaken | Step::LockReleased => &[LockedVote, Flush, FlushOfScripts],
+        Step::LockTaken | Step::LockReleased => &[LockedVote],
         Step::FellBack => &[DirectVote, SpooledVote],
         Step::Stored => &[DirectVote],
         Step::SpoolWritten | Step::SpoolSynced | Step::SpoolRenamed | Step::SpoolKept => &[SpooledVote],
-        Step::HeadRead | Step::Positioned | Step::SlotsRead | Step::SlotsClosed => &[Flush, FlushOfLostEpoch],
-        Step::Swept => &[FlushAfterDeath],
+        Step::HeadRead | Step::Positioned | Step::SlotsRead => &[Flush, FlushOfLostEpoch, FlushAfterDeath],
         Step::Folding | Step::HeadMoved => &[Flush, FlushAfterDeath, FlushOfScripts, FlushOfLostEpoch],
         Step::Inserted | Step::Raised | Step::Committing | Step::Committed => &[Flush, DirectVote, FlushOfScripts],
-        Step::Deleting | Step::Deleted | Step::HeadNoted => &[Flush, FlushOfScripts, FlushOfLostEpoch],
+        Step::Deleting | Step::Deleted | Step::DeletionRecorded => &[Flush, FlushOfScripts, FlushOfLostEpoch],
         Step::ShadowStored | Step::ShadowForgotten | Step::CounterMoved => &[FlushOfScripts],
         Step::LeftEpochsRead => &[FlushOfLostEpoch],
         Step::SpoolLocked | Step::SpoolRead | Step::SpoolFolded | Step::SpoolRemoved => &[FlushOfSpool],
@@ -79,7 +78,8 @@ struct Stage {
 impl Stage {
     fn new(database: Option<&MariaDb>) -> Stage {
         let servers = [Memcached::start(), Memcached::start()];
-        let mut site = Site::new(&servers.each_ref()).with("WEIR_COPIES", "1");
+        // Entries are deleted at once, so that every flush goes through the steps of deleting.
+        let mut site = Site::new(&servers.each_ref()).with("WEIR_COPIES", "1").with("WEIR_KEEP", "0s");
         if let Some(mariadb) = database {
             site.set("WEIR_DATABASE", mariadb.create("polls"));
         }

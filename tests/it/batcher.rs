@@ -27,6 +27,7 @@ fn library(site: &Site, servers: &[&Memcached]) -> PollSite {
         spool: Spool::new(site.path("spool")),
         copies: 1,
         timeout: Duration::from_secs(10),
+        keep: Duration::from_secs(60),
         identity_key: IdentityKey::new(None),
     }
 }

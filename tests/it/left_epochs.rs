@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::support::{Memcached, Site};
 
 #[test]
-fn a_vote_behind_a_long_run_of_empty_slots_was_lost_with_the_counter() {
+fn a_vote_after_a_long_run_of_empty_slots_is_counted_although_the_counter_was_lost() {
     let memcached = Memcached::start();
     let site = Site::new(&[&memcached]);
     site.create_now();
@@ -57,7 +57,7 @@ fn lost_legacy_counter(flushed: u64) {
 }
 
 #[test]
-fn votes_under_a_counter_that_a_script_had_begun_were_lost_with_it() {
+fn votes_under_a_counter_that_a_legacy_writer_had_begun_are_counted_although_it_was_lost() {
     lost_legacy_counter(0);
     lost_legacy_counter(3);
 }

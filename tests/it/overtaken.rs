@@ -3,22 +3,20 @@
 use std::time::Duration;
 
 use serde_json::json;
-use weir::poll::ballot::IdentityKey;
-use weir::poll::drain::{Count, Drain};
+use weir::poll::drain::{Drain, Holes};
 use weir::poll::pulse::Pulse;
-use weir::queue::{Address, Keys, Prefix};
 use weir::slug::Slug;
 use weir::store::{
-    self, Advance, Batch, DatabaseUrl, DeadLetter, Folded, Poll, QueueHead, Row, Settled, Store, Tally, Verdict,
+    self, Advance, Batch, DatabaseUrl, DeadLetter, Folded, Poll, QueueRow, Row, Settled, Store, Tally, Verdict,
 };
 
-use crate::support::{Memcached, Site};
+use crate::support::{Memcached, Site, backend};
 
 /// When the other process is at work.
 #[derive(Clone, Copy, PartialEq)]
 enum When {
-    BeforeTheHead,
-    AfterTheHead,
+    BeforeTheRow,
+    AfterTheRow,
     /// After the position, before anything is read.
     BeforeThePolls,
 }
@@ -57,14 +55,17 @@ impl Store for Interrupted<'_> {
     fn fold(&mut self, batch: Batch, advance: Option<Advance<'_>>) -> Answer<Folded> {
         self.inner.fold(batch, advance)
     }
-    fn queue_head(&mut self, queue: &str) -> Answer<Option<i64>> {
-        self.passes(When::BeforeTheHead);
-        let seen = self.inner.queue_head(queue);
-        self.passes(When::AfterTheHead);
-        seen
+    fn queue(&mut self, name: &str) -> Answer<Option<QueueRow>> {
+        self.passes(When::BeforeTheRow);
+        let found = self.inner.queue(name);
+        self.passes(When::AfterTheRow);
+        found
     }
-    fn queue_heads(&mut self) -> Answer<Vec<QueueHead>> {
-        self.inner.queue_heads()
+    fn queues(&mut self) -> Answer<Vec<QueueRow>> {
+        self.inner.queues()
+    }
+    fn forget_missing(&mut self) -> Answer<()> {
+        self.inner.forget_missing()
     }
     fn tally(&mut self, poll: &Poll) -> Answer<Tally> {
         self.inner.tally(poll)
@@ -100,33 +101,25 @@ fn open(site: &Site) -> Box<dyn Store> {
     store::open(&url, Duration::from_secs(60)).unwrap()
 }
 
-/// Drains with something going on meanwhile; afterwards the head must stand where the counter does, and the next vote
-/// find its slot open.
+/// Drains with something going on meanwhile; afterwards the head must not be past the counter, and the next vote is
+/// queued.
 fn drain(memcached: &Memcached, site: &Site, when: When, meanwhile: impl FnOnce() + Send) {
-    let mut drain = Drain {
-        address: &Address::new(&memcached.address()).unwrap(),
-        keys: &Keys::new(Prefix::new("poll-queue").unwrap()),
-        timeout: Duration::from_secs(10),
-        key: &IdentityKey::new(None),
-        watch: &mut |_| {},
-        pulse: &Pulse::default(),
-        count: Count::default(),
-        took_over_lock: false,
-        head: None,
-    };
+    let backend = backend(memcached, site);
+    let (mut watch, pulse) = (|_| {}, Pulse::default());
+    let mut drain = Drain::open(&backend, &backend.memcached[0], &mut watch, &pulse).unwrap();
     let mut store = Interrupted { inner: open(site), when, meanwhile: Some(Box::new(meanwhile)) };
-    let drained = drain.run(&mut store);
+    let drained = drain.run(&mut store, Holes::All, None);
     assert!(store.meanwhile.is_none());
     let curr: i64 = memcached.talk().get("poll-queue-curr").unwrap().parse().unwrap();
-    let head = open(site).queue_heads().unwrap()[0].head;
+    let head = open(site).queues().unwrap()[0].head;
     let place = site.ok(&["poll", "vote", "now", "yes"]);
     assert!(place.starts_with("queued "), "{place}");
     assert!(head <= curr, "head {head}, counter {curr}, {drained:?}");
 }
 
 #[test]
-fn a_flush_that_was_overtaken_closed_the_slots_of_votes_to_come() {
-    for when in [When::BeforeTheHead, When::AfterTheHead] {
+fn a_flush_that_another_overtakes_does_not_move_the_head_past_the_counter() {
+    for when in [When::BeforeTheRow, When::AfterTheRow] {
         let memcached = Memcached::start();
         let site = Site::new(&[&memcached]);
         site.create_now();
@@ -141,14 +134,14 @@ fn a_flush_that_was_overtaken_closed_the_slots_of_votes_to_come() {
 }
 
 #[test]
-fn a_flush_that_found_no_counter_closed_the_slots_of_the_epoch_just_beginning() {
+fn votes_of_an_epoch_that_begins_during_a_flush_are_counted() {
     let memcached = Memcached::start();
     let site = Site::new(&[&memcached]);
     site.create_now();
-    // A voter that begins the queue has noted its epoch and made the lock, and not yet the counter.
+    // A voter that begins the queue has recorded its epoch and made the lock, and not yet the counter.
     let epoch = ((1_u64 << 28) + 5) << 34;
     let mut voter = memcached.talk();
-    voter.set("poll-queue-epochs", &format!("{epoch}\n"));
+    voter.set("poll-queue-epoch-1", &epoch.to_string());
     voter.set("poll-queue-lock", "0");
     drain(&memcached, &site, When::BeforeThePolls, || {
         if voter.get("poll-queue-curr").is_none() {

@@ -31,7 +31,8 @@ fn a_flush_drains_the_queues_that_no_other_holds_and_leaves_the_rest_to_it() {
     let servers = [Memcached::start(), Memcached::start(), Memcached::start()];
     let mariadb = MariaDb::start();
     let site = filled(&servers, &mariadb, BALLOTS);
-    let held = format!("poll-queue@{}", servers[1].address());
+    let id: u64 = servers[1].talk().get("poll-queue-server").unwrap().parse().unwrap();
+    let held = format!("poll-queue@{id:016x}");
     let mut other_host = mariadb.connect(Some("polls"));
     other_host.query_drop("START TRANSACTION").unwrap();
     let sql = "SELECT head FROM queues WHERE name = ? FOR UPDATE";

@@ -5,7 +5,8 @@ use std::time::Duration;
 use weir::poll::ballot::{Choice, Identity, Once, Poll};
 use weir::slug::Slug;
 use weir::store::{
-    self, Advance, Batch, DatabaseUrl, DeadLetter, Error, Folded, Row, Settled, Store, TRANSACTION_ROWS_MAX, Verdict,
+    self, Advance, Batch, DatabaseUrl, DeadLetter, Error, Folded, QueueRow, Row, Settled, Store, TRANSACTION_ROWS_MAX,
+    Verdict,
 };
 
 use crate::support::MariaDb;
@@ -27,8 +28,15 @@ fn batch(rows: Vec<Row>) -> Batch {
     Batch { rows, ..Batch::default() }
 }
 
-fn advance(from: Option<i64>, to: i64) -> Option<Advance<'static>> {
-    Some(Advance { queue: "q@h:1", from, to, at_ms: 77 })
+fn queue(head: i64) -> QueueRow {
+    let (name, server, slots) = ("q@1".into(), "h:1".into(), format!("slots up to {head}"));
+    QueueRow { name, server, head, slots, missing: 3, flushed_at_ms: 77 }
+}
+
+/// Writes rows with a queue's row, which must be the one of `from` and becomes that of `to`.
+fn fold(store: &mut dyn Store, rows: Vec<Row>, from: Option<i64>, to: i64) -> Result<Folded, Error> {
+    let (from, to) = (from.map(queue), queue(to));
+    store.fold(batch(rows), Some(Advance { from: from.as_ref(), to: &to }))
 }
 
 fn on_every_store(check: impl Fn(&mut dyn Store, &DatabaseUrl)) {
@@ -103,24 +111,28 @@ fn a_ballot_counts_once_and_the_first_stands() {
 }
 
 #[test]
-fn the_head_moves_with_the_rows_or_not_at_all() {
+fn a_queues_row_is_written_with_the_ballots_or_not_at_all() {
     on_every_store(|store, url| {
         let now = poll("now");
         store.create_poll(&now).unwrap();
-        assert_eq!(store.queue_head("q@h:1").unwrap(), None);
-        store.fold(batch(vec![row(&now, 1, 1)]), advance(None, 10)).unwrap();
+        assert_eq!(store.queue("q@1").unwrap(), None);
+        fold(store, vec![row(&now, 1, 1)], None, 10).unwrap();
         for wrong in [None, Some(9), Some(11)] {
-            let refused = store.fold(batch(vec![row(&now, 2, 1)]), advance(wrong, 20));
-            assert!(matches!(refused, Err(Error::QueueTaken { queue }) if queue == "q@h:1"));
+            let refused = fold(store, vec![row(&now, 2, 1)], wrong, 20);
+            assert!(matches!(refused, Err(Error::QueueTaken { queue }) if queue == "q@1"));
         }
-        assert_eq!((store.queue_head("q@h:1").unwrap(), store.tally(&now).unwrap().ballots), (Some(10), 1));
+        let other = QueueRow { slots: "other slots".into(), ..queue(10) };
+        let refused = store.fold(batch(vec![row(&now, 2, 1)]), Some(Advance { from: Some(&other), to: &queue(20) }));
+        assert!(matches!(refused, Err(Error::QueueTaken { .. })));
+        assert_eq!((store.queue("q@1").unwrap(), store.tally(&now).unwrap().ballots), (Some(queue(10)), 1));
         let mut other = open(url);
-        other.fold(batch(vec![row(&now, 2, 1)]), advance(Some(10), i64::MAX)).unwrap();
-        assert_eq!((store.queue_head("q@h:1").unwrap(), store.tally(&now).unwrap().ballots), (Some(i64::MAX), 2));
-        // Without ballots the head moves too: a run of closed slots.
-        store.fold(Batch::default(), advance(Some(i64::MAX), 3)).unwrap();
-        let heads = store.queue_heads().unwrap();
-        assert_eq!((heads.len(), heads[0].head, heads[0].flushed_at_ms), (1, 3, 77));
+        fold(other.as_mut(), vec![row(&now, 2, 1)], Some(10), i64::MAX).unwrap();
+        assert_eq!((store.queue("q@1").unwrap(), store.tally(&now).unwrap().ballots), (Some(queue(i64::MAX)), 2));
+        // Without ballots the row is written too: a run of empty slots.
+        fold(store, Vec::new(), Some(i64::MAX), 3).unwrap();
+        assert_eq!(store.queues().unwrap(), [queue(3)]);
+        store.forget_missing().unwrap();
+        assert_eq!(store.queues().unwrap(), [QueueRow { missing: 0, ..queue(3) }]);
     });
 }
 
@@ -243,7 +255,8 @@ fn a_full_transaction_and_a_batch_beyond_it_are_written_whole() {
         let rows = |range: std::ops::Range<u128>| range.rev().map(|voter| row(&now, voter, 1 << (voter % 3))).collect();
         let full = TRANSACTION_ROWS_MAX as u128;
         assert_eq!(store.fold(batch(rows(0..full)), None).unwrap(), Folded { counted: full as u64, duplicates: 0 });
-        let more = store::fold_all(store, batch(rows(0..2 * full + 7)), advance(None, 1)).unwrap();
+        let advance = Some(Advance { from: None, to: &queue(1) });
+        let more = store::fold_all(store, batch(rows(0..2 * full + 7)), advance).unwrap();
         assert_eq!(more, Folded { counted: full as u64 + 7, duplicates: full as u64 });
         let (stored, counted) = store.recount(&now).unwrap();
         assert_eq!((&stored, stored.ballots), (&counted, 2 * full as u64 + 7));
@@ -261,10 +274,10 @@ fn a_batch_of_which_some_were_there_already_adds_only_what_is_new() {
             let voters = first..first + 300;
             let rows = voters.map(|voter| row(&polls[voter as usize % 2], voter, 1 << (voter % 3))).collect();
             let next = round as i64 + 1;
-            let folded = store.fold(batch(rows), advance(head, next)).unwrap();
+            let folded = fold(store, rows, head, next).unwrap();
             assert_eq!(folded, Folded { counted, duplicates: 300 - counted }, "round {round}");
             head = Some(next);
-            assert_eq!(store.queue_head("q@h:1").unwrap(), head);
+            assert_eq!(store.queue("q@1").unwrap(), head.map(queue));
         }
         for poll in &polls {
             let (stored, counted) = store.recount(poll).unwrap();

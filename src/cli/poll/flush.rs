@@ -7,7 +7,7 @@ use anyhow::Result;
 use crate::cli::exit::Partly;
 use crate::cli::output::Output;
 use crate::cli::settings::{Settings, read_duration};
-use crate::poll::drain::{Count, Step};
+use crate::poll::drain::{Count, Holes, Step};
 use crate::poll::flush::{Flusher, Report};
 
 use super::flush_service;
@@ -50,9 +50,9 @@ impl Args {
     fn once(&self, flusher: &mut Flusher, out: &mut Output) -> Result<()> {
         let bar = out.progress(None, "slots");
         let mut report = Report::default();
-        let flushed = flusher.flush(&mut report, &mut |step| match step {
+        let flushed = flusher.flush(Holes::All, &mut report, &mut |step| match step {
             Step::Positioned { total } => bar.set_length(bar.length().unwrap_or_default() + total),
-            Step::Deleted { done } => bar.inc(done),
+            Step::Committed { done } => bar.inc(done),
             _ => {}
         });
         bar.finish_and_clear();

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use crate::cli::output::{Output, duration_text};
-use crate::poll::drain::Count;
+use crate::poll::drain::{Count, Holes};
 use crate::poll::flush::{Flusher, Report};
 use crate::poll::pulse::Pulse;
 
@@ -38,10 +38,11 @@ pub(super) fn run(
     let mut teller = Teller::start(pulse.clone());
     let mut told: Vec<String> = Vec::new();
     let mut away: Option<Away> = None;
+    let mut holes = Holes::All;
     while !pulse.is_stopping() {
         pulse.beat();
         let mut report = Report::default();
-        let flushed = flusher.flush(&mut report, &mut |_| {});
+        let flushed = flusher.flush(std::mem::replace(&mut holes, Holes::Due), &mut report, &mut |_| {});
         if report.count != Count::default() {
             tell(report.count, out)?;
             out.flush()?;

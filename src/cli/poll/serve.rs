@@ -3,12 +3,11 @@
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Result;
 
 use crate::cli::output::Output;
-use crate::cli::settings::{Settings, default_text, read_duration};
+use crate::cli::settings::{Settings, default_text, read_pause};
 use crate::config::{self, Config, ConfigError, Key};
 use crate::poll::pulse::Pulse;
 use crate::slug::shown;
@@ -127,13 +126,6 @@ fn read_list<T>(text: &str, read: impl Fn(&str) -> Result<T, String>) -> Result<
     if text.trim().is_empty() { Ok(Vec::new()) } else { parts.map(read).collect() }
 }
 
-fn read_pause(text: &str) -> Result<Option<Duration>, String> {
-    if text.trim_end_matches(|c: char| c.is_ascii_alphabetic()) == "0" {
-        return Ok(None);
-    }
-    read_duration(text).map(Some)
-}
-
 fn read_network(text: &str) -> Result<IpNet, String> {
     let alone = || text.parse::<std::net::IpAddr>().map(IpNet::from);
     text.parse()
@@ -180,6 +172,8 @@ pub(super) fn run(config: &Config, site: Settings, out: &mut Output) -> Result<(
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]

@@ -12,6 +12,8 @@ pub(crate) use http::{Answer, Service, ask};
 pub(crate) use manager::Manager;
 pub(crate) use mariadb::MariaDb;
 pub(crate) use memcached::{Memcached, Talk};
+#[allow(unused_imports, reason = "tests/faults has no use for a backend")]
+pub(crate) use site::backend;
 pub(crate) use site::{Site, stderr, stdout};
 
 use std::net::TcpListener;

@@ -120,6 +120,20 @@ impl Site {
     }
 }
 
+/// The site as the library's callers have it, with one memcached server.
+pub(crate) fn backend(memcached: &Memcached, site: &Site) -> weir::poll::site::Site {
+    weir::poll::site::Site {
+        memcached: vec![weir::queue::Address::new(&memcached.address()).unwrap()],
+        keys: weir::queue::Keys::new(weir::queue::Prefix::new("poll-queue").unwrap()),
+        database: weir::store::DatabaseUrl::new(&site.settings["WEIR_DATABASE"]).unwrap(),
+        spool: weir::poll::spool::Spool::new(site.path("spool")),
+        copies: 1,
+        timeout: std::time::Duration::from_secs(10),
+        keep: std::time::Duration::from_secs(60),
+        identity_key: weir::poll::ballot::IdentityKey::new(None),
+    }
+}
+
 /// What was printed on stdout.
 pub(crate) fn stdout(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).unwrap()

@@ -1,0 +1,84 @@
+//! Where a drain has got to, what it came to, and why it ended early.
+
+use crate::queue::{self, Address};
+use crate::store;
+
+/// Where a drain has got to: for progress, and for tests that stop a process at each place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// The counter has been read; `total` slots are to be read.
+    Positioned {
+        /// How many.
+        total: u64,
+    },
+    /// A chunk has been read and is about to be written.
+    Folding,
+    /// It is committed.
+    Committed {
+        /// How many more of the `total` slots are done.
+        done: u64,
+    },
+    /// A first part of what is to be deleted has been.
+    Deleting,
+    /// All of it has been.
+    Deleted,
+}
+
+/// What a drain came to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Count {
+    /// Ballots read, good or bad.
+    pub ballots: u64,
+    /// New ballots, now counted.
+    pub counted: u64,
+    /// Ballots that had been counted before, or that a further copy brought.
+    pub duplicates: u64,
+    /// Ballots cast after their poll had ended.
+    pub refused: u64,
+    /// Lines that are no ballot.
+    pub dead_letters: u64,
+}
+
+impl std::ops::AddAssign for Count {
+    fn add_assign(&mut self, other: Count) {
+        self.ballots += other.ballots;
+        self.counted += other.counted;
+        self.duplicates += other.duplicates;
+        self.refused += other.refused;
+        self.dead_letters += other.dead_letters;
+    }
+}
+
+/// Which holes a drain reads again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Holes {
+    /// All of them, so that everything that has been acknowledged by now is counted.
+    All,
+    /// Those whose time has come: for a service that drains again and again.
+    Due,
+}
+
+/// Why a drain ended early. What it had committed by then stays counted.
+#[derive(Debug, thiserror::Error)]
+pub enum DrainError {
+    /// The server failed.
+    #[error(transparent)]
+    Queue(#[from] queue::Error),
+    /// The database failed, or another flush has the queue.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// The queue's row was written by something else, or a later weir.
+    #[error("queue {queue}: its row in the database cannot be read ({source}); nothing was taken out of the queue")]
+    Row {
+        /// The queue.
+        queue: String,
+        /// What is wrong with it.
+        source: serde_json::Error,
+    },
+    /// An address led to another server each time.
+    #[error(
+        "memcached {0}: several servers answer at this address, and no two connections reached the same one; its queue \
+         was left as it is. Give each server an address of its own"
+    )]
+    SeveralServers(Address),
+}

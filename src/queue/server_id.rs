@@ -1,0 +1,37 @@
+//! The id of a memcached server, kept in the server itself beside its queue.
+//!
+//! An address is not a server: a balancer may send two connections to two servers, and one server may be reached by
+//! two names. The id tells. It lasts as long as what the server holds: after a restart there is a new one.
+
+use std::fmt;
+
+use super::connection::Connection;
+use super::error::Error;
+use super::names::Keys;
+use super::number::number_or;
+
+/// The id of a server. See the [module](self).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ServerId(u64);
+
+impl fmt::Display for ServerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+/// The id of the server that `connection` reaches. The first caller creates it.
+///
+/// # Errors
+/// [`Error`], naming the key; [`Error::is_out_of_memory`] if the server has no id yet and is full.
+pub fn server_id(connection: &mut Connection, keys: &Keys) -> Result<ServerId, Error> {
+    number_or(connection, &keys.server(), rand::random()).map(ServerId)
+}
+
+/// The id of the server that `connection` reaches, if it has one.
+///
+/// # Errors
+/// [`Error`], naming the key.
+pub fn known_server_id(connection: &mut Connection, keys: &Keys) -> Result<Option<ServerId>, Error> {
+    Ok(connection.counter(&keys.server())?.map(|(id, _)| ServerId(id)))
+}
