@@ -47,6 +47,8 @@ pub struct Report {
     pub busy: Vec<Address>,
     /// Servers and files that failed: their ballots stay where they are.
     pub failures: Vec<String>,
+    /// Slots whose entries are lost because the database has gone back; also among the failures.
+    pub missing: u64,
     /// What an operator should hear although nothing failed.
     pub warnings: Vec<String>,
 }
@@ -136,6 +138,7 @@ impl Flusher {
             let address = &self.work.site.memcached[drained.index];
             report.count += drained.count;
             report.warnings.extend(drained.warning);
+            report.missing += drained.missing;
             if drained.missing > 0 {
                 report.failures.push(missing_failure(address, drained.missing));
             }

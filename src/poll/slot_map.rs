@@ -69,9 +69,13 @@ impl SlotMap {
     /// Records that `range` was read and is committed: `found` is where entries were found, in order, and every other
     /// slot is a hole.
     pub fn committed(&mut self, range: SlotRange, found: &[Slot], now_ms: i64, keep: Duration) {
+        if range.is_empty() {
+            return;
+        }
         if !found.is_empty() {
             self.keep(&[range], now_ms, keep);
         }
+        self.remove_holes(&[range]);
         let found: Vec<_> = found.iter().map(|slot| SlotRange::single(*slot)).collect();
         self.add_holes(&subtract(&[range], &found), now_ms);
     }
@@ -79,10 +83,14 @@ impl SlotMap {
     /// Records that entries were found in holes, in order, and are committed.
     pub fn filled(&mut self, slots: &[Slot], now_ms: i64, keep: Duration) {
         let filled: Vec<_> = slots.iter().map(|slot| SlotRange::single(*slot)).collect();
-        let holes = std::mem::take(&mut self.holes);
-        let rest = |hole: Hole| subtract(&[hole.range], &filled).into_iter().map(move |range| Hole { range, ..hole });
-        self.holes = holes.into_iter().flat_map(rest).collect();
+        self.remove_holes(&filled);
         self.keep(&filled, now_ms, keep);
+    }
+
+    fn remove_holes(&mut self, ranges: &[SlotRange]) {
+        let holes = std::mem::take(&mut self.holes);
+        let rest = |hole: Hole| subtract(&[hole.range], ranges).into_iter().map(move |range| Hole { range, ..hole });
+        self.holes = holes.into_iter().flat_map(rest).collect();
     }
 
     fn keep(&mut self, ranges: &[SlotRange], now_ms: i64, keep: Duration) {

@@ -10,6 +10,9 @@ use super::error::Error;
 use super::names::Keys;
 use super::number::number_or;
 
+/// memcached refuses to read some numbers near the end of its range.
+const MAX: u64 = u64::MAX >> 2;
+
 /// The id of a server. See the [module](self).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ServerId(u64);
@@ -25,7 +28,7 @@ impl fmt::Display for ServerId {
 /// # Errors
 /// [`Error`], naming the key; [`Error::is_out_of_memory`] if the server has no id yet and is full.
 pub fn server_id(connection: &mut Connection, keys: &Keys) -> Result<ServerId, Error> {
-    number_or(connection, &keys.server(), rand::random()).map(ServerId)
+    number_or(connection, &keys.server(), rand::random_range(1..=MAX)).map(ServerId)
 }
 
 /// The id of the server that `connection` reaches, if it has one.

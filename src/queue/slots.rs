@@ -70,11 +70,14 @@ pub fn subtract(ranges: &[SlotRange], others: &[SlotRange]) -> Vec<SlotRange> {
     let mut others = others.iter().copied().peekable();
     for range in ranges {
         let mut rest = *range;
+        if rest.is_empty() {
+            continue;
+        }
         while others.next_if(|other| other.last < rest.first).is_some() {}
         let mut ahead = others.clone();
         while let Some(other) = ahead.next_if(|other| other.overlaps(rest)) {
             if other.first > rest.first {
-                left.push(SlotRange { last: Ticket::from_counter(other.first.value() - 1), ..rest });
+                left.push(SlotRange { last: other.first.before(), ..rest });
             }
             rest.first = other.last.plus(1);
         }

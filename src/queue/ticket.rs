@@ -64,6 +64,11 @@ impl Ticket {
         Ticket(self.0.saturating_add(steps))
     }
 
+    /// The ticket before this one.
+    pub const fn before(self) -> Ticket {
+        Ticket(self.0.saturating_sub(1))
+    }
+
     /// Whether a reader that has got to `head` goes on from there to reach `self`, or must begin `self`'s
     /// epoch anew.
     pub const fn continues(self, head: Ticket) -> bool {

@@ -32,7 +32,7 @@ fn library(site: &Site, servers: &[&Memcached]) -> PollSite {
     }
 }
 
-fn vote(pick: &str, voter: Option<&str>) -> Vote {
+pub(crate) fn vote(pick: &str, voter: Option<&str>) -> Vote {
     let slug = |text| Slug::new(text).unwrap();
     Vote { poll: slug("now"), picks: [slug(pick)].into(), voter: voter.map(|name| Voter::new(name).unwrap()) }
 }

@@ -67,11 +67,16 @@ impl Drain<'_> {
                 self.slots.filled(&found, now_ms, keep);
                 row.head
             }
-            _ if found.is_empty() && reading.empty_run.is_some() => {
-                if !range.is_empty() {
-                    self.slots.add_holes(&[range], now_ms);
+            _ if reading.empty_run.is_some() => {
+                // The epoch may be one that is just beginning: its head must not pass its counter.
+                let last = found.last().map_or(range.first.before(), |slot| slot.ticket);
+                let (read, tail) = (SlotRange { last, ..range }, SlotRange { first: last.plus(1), ..range });
+                self.slots.committed(read, &found, now_ms, keep);
+                self.slots.add_holes(&[tail], now_ms);
+                if found.is_empty() {
+                    return Ok(());
                 }
-                return Ok(());
+                number_of(last)
             }
             _ if range.is_empty() => return Ok(()),
             _ => {
@@ -142,7 +147,7 @@ struct Chunk {
 impl Chunk {
     /// An empty chunk that begins where `range` does.
     fn new(range: SlotRange) -> Chunk {
-        let last = Ticket::from_counter(range.first.value().saturating_sub(1));
+        let last = range.first.before();
         Chunk { docket: Docket::default(), found: Vec::new(), range: SlotRange { last, ..range } }
     }
 
