@@ -1,46 +1,49 @@
 //! A queue held in memcached that writers enter without a lock.
 //!
 //! It follows the key scheme of the old "memcached as a simple message queue" notes, a lock, a pointer and
-//! the entries, so that scripts written to those notes can share a prefix with weir. What it adds is that a
-//! writer needs no lock and that no entry is lost or read twice when a process dies anywhere.
+//! the entries, so that legacy writers, which follow those notes, can share a prefix with weir. What it adds is that a
+//! writer needs no lock and that no entry is lost or read twice when a process is killed anywhere.
 //!
 //! # Keys, for a prefix `P`
-//! | key | holds | lives |
+//! | key | holds | expires |
 //! |---|---|---|
-//! | `P-curr` | the last ticket handed out, a decimal counter | no expiry |
-//! | `P-key-T` | the entry of ticket `T`, or a tombstone | no expiry; a tombstone 1 hour |
-//! | `P-lock` | the lock of the notes: `incr` to 1 takes it, `set 0` frees it | no expiry |
-//! | `P-head` | every ticket up to here has been deleted: a hint | no expiry |
-//! | `P-epochs` | ticket 0 of every epoch begun since the server started, one a line | no expiry |
-//! | `P-flushed` | when the queue was last drained to its end: for people and monitors | no expiry |
-//! | `P-legacy` | the epoch under which tickets of epoch 0 are drained (see [`ticket`]) | no expiry |
+//! | `P-curr` | the last ticket handed out, a decimal counter | never |
+//! | `P-key-T` | the entry of ticket `T` | never |
+//! | `P-lock` | the lock of the notes: `incr` to 1 takes it, `set 0` frees it | never |
+//! | `P-server` | the server's id, a decimal number | never |
+//! | `P-epoch-N` | ticket 0 of the `N`th epoch begun since the server started | never |
+//! | `P-head` | the last ticket deleted after its commit, and the server's id | never |
+//! | `P-flushed` | when the queue was last drained to its end: for people and monitors | never |
+//! | `P-legacy` | the epoch under which tickets of epoch 0 are drained (see [`ticket`]) | never |
 //!
 //! # States of a slot
-//! *Empty*: its ticket may be handed out, nothing is stored. *Filled*: a writer's `add` was stored, and the
-//! writer has been told so. *Closed*: a reader's tombstone was stored; a writer's later `add` is refused and
-//! it takes a new ticket. `add` is the only command that leaves *empty*, so a slot is filled or closed, never
-//! both, whoever comes first. A filled slot is deleted only after what it held is committed elsewhere.
+//! *Empty*: its ticket may have been handed out, nothing is stored. *Filled*: a writer's `add` was stored, and the
+//! writer has its answer. *Deleted*: its entry was committed by the reader, a later read of the reader's database showed
+//! the commit, and the slot was deleted. Only writers fill slots, each its own; only the reader deletes, and only what it
+//! knows to be committed. A slot that the reader finds empty is a *hole*, which it reads again later.
 //!
 //! # Who decides
-//! The server decides which ticket a writer gets and who wins a slot. The reader's own database decides which
-//! tickets have been read; nothing in memcached is trusted for that, because memcached may forget.
+//! The server decides which ticket a writer gets. The reader's own database decides which slots have been read and which
+//! are holes; nothing in memcached is trusted for that, because memcached may forget.
 //!
 //! # Failures
-//! - *A writer dies after taking a ticket*: the slot stays empty and the reader closes it.
-//! - *A writer sleeps between its steps* (over 5 s, or until the reader closed the slot): it takes a new ticket.
+//! - *A writer is killed after it took a ticket*: the slot stays a hole until the reader gives it up, after an hour.
+//! - *A writer is stopped between its steps* for over 5 s: it takes a new ticket. For less: the reader finds the entry in
+//!   the hole.
 //! - *The connection breaks between the steps*: the ticket is dropped, for the server may have been restarted
 //!   and its tickets may mean something else now. A connection cannot span a restart.
 //! - *An answer never comes*: the outcome is unknown, and the caller must send the same content again
-//!   elsewhere under the same identity. This room never retries an unknown outcome by itself.
+//!   elsewhere under the same identity. This module never retries an unknown outcome by itself.
 //! - *The server restarts*: `P-curr` is gone; the first writer begins a new random epoch, so no old ticket
-//!   can be mistaken for a new one.
-//! - *A script of the notes sets the counter to 0*: it had found no lock just before weir made it. What weir's
-//!   writers have queued by then lies in an epoch that the counter no longer shows; `P-epochs` names it.
-//! - *The counter is gone and nothing else*: a reader makes one, in a fresh epoch, before it decides what to read.
+//!   can be mistaken for a new one, and the server gets a new id.
+//! - *A legacy writer sets the counter to 0*: it had found no lock just before weir made it. What weir's
+//!   writers have queued by then lies in an epoch that the counter no longer shows; `P-epoch-N` names it.
+//! - *The server has no memory*: an `add` is refused, and the writer goes elsewhere. memcached removes the item that a
+//!   refused conditional store meets, so such a store is used for a writer's own empty slot only; keys that the protocol
+//!   relies on are created by arithmetic (`number`), which removes nothing. The reader stores nothing that it needs.
 //! - *The server evicts*: an entry can be lost. Run memcached with `-M`; [`health`] tells whether it is.
 //!
-//! It refuses to know what an entry says: entries are bytes here. It knows nothing of polls, of SQL or of
-//! configuration.
+//! Entries are bytes here: the module knows nothing of polls, of SQL or of configuration.
 
 mod connection;
 mod error;

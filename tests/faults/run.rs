@@ -62,7 +62,7 @@ fn run_one(lane: &mut Lane, schedule: &Schedule, faults: &Counts) -> Sums {
     });
     stage.settle();
     let log = stage.service_log();
-    for said in ["is full", "--read-only option", "database is locked", "no answer in time", "took over a lock"] {
+    for said in ["is full", "--read-only option", "database is locked", "no answer in time", "out of memory"] {
         if log.contains(said) {
             count(faults, format!("schedule whose flush service was told of or said: {said}"));
         }
@@ -94,6 +94,7 @@ pub(crate) fn run(seeds: &[u64], lanes: usize) {
         }
     });
     tally.tell();
+    tally.expect_enough(seeds.len() as u64);
     let failed = failed.into_inner().unwrap();
     assert!(
         failed.is_empty(),
@@ -101,7 +102,19 @@ pub(crate) fn run(seeds: &[u64], lanes: usize) {
     );
 }
 
+/// What a schedule has at least on average: runs in which nothing happened prove nothing.
+const ACKNOWLEDGED_MIN: u64 = 100;
+const FAULTS_MIN: u64 = 3;
+
 impl Tally {
+    fn expect_enough(&self, schedules: u64) {
+        let (sums, faults) = (self.sums.lock().unwrap().1, self.faults.lock().unwrap().values().sum::<u64>());
+        assert!(
+            sums.acknowledged >= schedules * ACKNOWLEDGED_MIN && faults >= schedules * FAULTS_MIN,
+            "hardly anything was tested: {sums:?}, {faults} faults"
+        );
+    }
+
     fn add(&self, one: Sums, of: usize, begun: Instant) {
         let (schedules, sums) = &mut *self.sums.lock().unwrap();
         *schedules += 1;

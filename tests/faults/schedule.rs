@@ -99,6 +99,8 @@ pub(crate) struct Schedule {
     pub(crate) servers: usize,
     pub(crate) copies: usize,
     pub(crate) sqlite: bool,
+    /// The memory of each memcached, if they are full from the start.
+    pub(crate) full_mib: Option<u32>,
     /// Each with the seed of its own draws.
     pub(crate) voters: Vec<(Voters, u64)>,
     pub(crate) events: Vec<Event>,
@@ -106,6 +108,9 @@ pub(crate) struct Schedule {
 
 /// The most servers that a schedule has.
 pub(crate) const SERVERS_MAX: usize = 3;
+
+/// Keeps the draw of the memory apart from all others.
+const FULL: u64 = 1 << 63;
 
 /// The source of a part's own draws.
 pub(crate) fn draws(seed: u64) -> ChaCha8Rng {
@@ -143,7 +148,8 @@ impl Schedule {
             let from = if fault == Fault::DatabaseFull { 400 } else { 30 };
             Event { pause, fault, lasts: milliseconds(&mut rng, from, 500) }
         };
-        Schedule { seed, servers, copies, sqlite, voters, events: (0..count).map(&mut event).collect() }
+        let full_mib = [None, None, Some(4), Some(8)][draws(seed ^ FULL).random_range(0..4)];
+        Schedule { seed, servers, copies, sqlite, full_mib, voters, events: (0..count).map(&mut event).collect() }
     }
 }
 

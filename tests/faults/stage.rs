@@ -17,6 +17,12 @@ use crate::support::{MariaDb, Memcached, Site, wait_until};
 /// How much all tables of a lane may take: filled in a second.
 const SPACE_MIB: u32 = 20;
 
+/// The memory of a memcached that is not to be full, in MiB.
+const ENOUGH_MIB: u32 = 256;
+
+/// How many items of each size a full memcached has room for: votes are refused and taken in turn.
+const LEFT_FREE: usize = 40;
+
 /// The servers of a lane.
 pub(crate) struct Lane {
     memcached: Vec<Memcached>,
@@ -84,7 +90,9 @@ fn target(fault: Fault) -> Target {
 
 impl<'a> Stage<'a> {
     pub(crate) fn set(lane: &'a mut Lane, schedule: &Schedule) -> Stage<'a> {
-        lane.memcached.iter_mut().for_each(Memcached::restart);
+        lane.memcached
+            .iter_mut()
+            .for_each(|server| server.restart_with_memory(schedule.full_mib.unwrap_or(ENOUGH_MIB)));
         lane.before_memcached.iter().for_each(|proxy| proxy.set(Mode::Pass));
         lane.before_mariadb.set(Mode::Pass);
         let addresses: Vec<_> = lane.before_memcached[..schedule.servers].iter().map(Proxy::address).collect();
@@ -102,6 +110,9 @@ impl<'a> Stage<'a> {
             database = Some(name);
         }
         site.create_now();
+        if schedule.full_mib.is_some() {
+            lane.memcached[..schedule.servers].iter().for_each(|server| server.fill_up(LEFT_FREE));
+        }
         let (pending, losses, copies, servers) = (Vec::new(), Vec::new(), schedule.copies, schedule.servers);
         let mut stage = Stage {
             lane,
@@ -126,7 +137,7 @@ impl<'a> Stage<'a> {
 
     fn start_service(&mut self) {
         let log = std::fs::File::options().create(true).append(true).open(self.site.path("service.log")).unwrap();
-        let mut command = self.site.command(&["--quiet", "poll", "flush", "--every", "30ms"]);
+        let mut command = self.site.command(&["--quiet", "poll", "flush", "--every", "20ms"]);
         self.service = Some(Running::start_with(command.stdout(Stdio::null()).stderr(log)));
     }
 

@@ -25,6 +25,7 @@ mod old_scripts;
 mod overtaken;
 mod readme;
 mod refusals;
+mod restart;
 mod scale;
 mod shared_queues;
 mod signals;

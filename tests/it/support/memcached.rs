@@ -53,6 +53,29 @@ impl Memcached {
         wait_until("memcached answers", || TcpStream::connect(self.address()).is_ok());
     }
 
+    /// Starts it again, empty, with so much memory.
+    #[allow(dead_code, reason = "tests/faults does")]
+    pub(crate) fn restart_with_memory(&mut self, memory_mib: u32) {
+        self.memory_mib = memory_mib;
+        self.restart();
+    }
+
+    /// Fills it up with items of the sizes of votes, marks and small entries, and then deletes `free` of each size.
+    pub(crate) fn fill_up(&self, free: usize) {
+        let mut talk = self.talk();
+        for (length, value) in [10, 60, 150, 400, 2_000].map(|length| (length, "x".repeat(length))) {
+            let mut stored = 0;
+            loop {
+                talk.say(&format!("set ballast-{length}-{stored} 0 0 {length}\r\n{value}\r\n"));
+                if talk.line() != "STORED" {
+                    break;
+                }
+                stored += 1;
+            }
+            (0..stored.min(free)).for_each(|number| talk.delete(&format!("ballast-{length}-{number}")));
+        }
+    }
+
     /// Whether it was started and not killed since.
     #[allow(dead_code, reason = "tests/faults asks")]
     pub(crate) fn is_running(&self) -> bool {
