@@ -13,6 +13,8 @@
 //! | `P-head` | every ticket up to here has been deleted: a hint | no expiry |
 //! | `P-epochs` | ticket 0 of every epoch begun since the server started, one a line | no expiry |
 //! | `P-flushed` | when the queue was last drained to its end: for people and monitors | no expiry |
+//! | `P-server` | the server's id, a random number (see [`ServerId`]) | no expiry |
+//! | `P-probe-R` | nothing: `status` stores it to see whether a vote would be stored | 1 second |
 //! | `P-legacy` | the epoch under which tickets of epoch 0 are drained (see [`ticket`]) | no expiry |
 //!
 //! # States of a slot
@@ -45,11 +47,14 @@
 mod connection;
 mod error;
 pub mod health;
+mod kind;
 mod lock;
 mod mark;
 mod names;
 mod reader;
+mod server_id;
 pub mod ticket;
+mod transport;
 mod writer;
 
 pub use connection::{Connection, Leased, Lifetime};
@@ -58,5 +63,6 @@ pub use lock::{Acquired, Lock};
 pub use mark::{CLAIM_SECONDS, Claim, claim, confirm};
 pub use names::{Address, AddressError, Keys, Prefix, PrefixError};
 pub use reader::{Entry, Position, delete, fetch, forget_shadow, leave_legacy_epoch, position, set_head, sweep};
+pub use server_id::{ServerId, known_server_id, server_id};
 pub use ticket::Ticket;
 pub use writer::enqueue;
