@@ -21,6 +21,8 @@
 //! | [`shown`] | a poll's definition as readers of JSON see it |
 //! | [`turnout`] | how many voted when, kept in memcached beside the totals |
 //! | [`status`] | depth, age, health: what an operator looks at |
+//! | [`known`] | queues that the database knows and no flush of this configuration reads |
+//! | `waiting` | what waits in a queue, looked at |
 //! | [`check`] | which of it needs a person |
 //! | [`dead_letters`] | what could not be read, judged again or thrown away |
 //!
@@ -41,6 +43,7 @@ pub mod definition;
 pub mod drain;
 pub mod flush;
 pub mod judge;
+pub mod known;
 mod moment;
 pub mod pulse;
 mod read_ahead;
@@ -52,6 +55,7 @@ pub mod spool;
 pub mod status;
 pub mod turnout;
 pub mod vote;
+mod waiting;
 pub mod wire;
 
 /// Now, in milliseconds of Unix time.

@@ -29,7 +29,7 @@ pub enum AddressError {
     /// It is not `host:port`.
     #[error("{0}: expected host:port or unix:/path, such as 127.0.0.1:11211, [::1]:11211 or unix:/run/memcached.sock")]
     HostPort(String),
-    /// It begins with `unix:`, and what follows cannot be the path of a socket.
+    /// It begins with `unix:` or a slash, and is no socket's address.
     #[error(
         "{0}: expected unix: and an absolute path of at most {SOCKET_PATH_MAX} bytes without commas and control \
          characters, such as unix:/run/memcached.sock"
@@ -46,6 +46,10 @@ impl Address {
     pub fn new(text: &str) -> Result<Address, AddressError> {
         if let Some(path) = text.strip_prefix(UNIX) {
             return Address::of_socket(path).ok_or_else(|| AddressError::SocketPath(shown(text)));
+        }
+        // A path without "unix:", or what a comma has cut off from one.
+        if text.starts_with('/') {
+            return Err(AddressError::SocketPath(shown(text)));
         }
         let fail = || AddressError::HostPort(shown(text));
         let (host, port) = match text.rsplit_once(':') {
