@@ -9,6 +9,7 @@
 //! | [`definition`] | poll definitions kept in memcached, refilled by one process at a time |
 //! | [`site`] | where a site's polls live, as one value to make the others from |
 //! | [`vote`] | the way in: queue, else database, else spool |
+//! | `pending` | votes on their way into the queue of one server |
 //! | `moment` | what votes that are cast together share |
 //! | [`batcher`] | many callers at once: what has gathered is cast together |
 //! | [`spool`] | ballots on disk, for when everything else is down |
@@ -45,6 +46,7 @@ pub mod flush;
 pub mod judge;
 pub mod known;
 mod moment;
+mod pending;
 pub mod pulse;
 mod read_ahead;
 pub mod results;

@@ -19,7 +19,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::failpoint::{self, Step};
-use crate::queue::{self, Claim, Connection, Keys, Lock, ServerId};
 use crate::slug::Slug;
 use crate::store::{Batch, DatabaseUrl, Row, TRANSACTION_ROWS_MAX};
 
@@ -27,9 +26,10 @@ use super::ballot::{Ballot, Identity, IdentityKey, Poll, Refusal, Voter};
 use super::database::{Database, DatabaseError};
 use super::definition::{Definitions, Known};
 use super::moment::Moment;
+use super::pending::{Pending, enqueue_on};
 use super::servers::Servers;
 use super::spool::Spool;
-use super::wire::{ENTRY_MAX_LEN, write_line};
+use super::wire::write_line;
 
 /// How long a voter waits for one answer of the database.
 const DATABASE_PATIENCE: Duration = Duration::from_secs(3);
@@ -112,19 +112,6 @@ pub struct Booth {
     definitions: Definitions,
     home: Option<usize>,
     strict: bool,
-}
-
-/// A vote on its way in.
-struct Pending {
-    index: usize,
-    ballot: Ballot,
-    /// Its voter has a name, and so a mark.
-    named: bool,
-    copies: usize,
-    /// The servers that have it, where it is to have several copies.
-    on: Vec<ServerId>,
-    /// Boxed, because votes are moved about and few are refused.
-    refused: Option<Box<Refusal>>,
 }
 
 impl Booth {
@@ -342,72 +329,4 @@ fn row_of(poll: &Poll, ballot: &Ballot) -> Result<Row, Refusal> {
     }
     let picks = poll.pick_set(ballot.picks.iter().map(Slug::as_str))?;
     Ok(Row { poll_id: poll.id, identity: ballot.identity, picks, at_ms: ballot.at_ms })
-}
-
-/// Enqueues ballots on one server and notes on each what became of it. When this fails, those without a copy
-/// from this server are in doubt or not in its queue; both are tried elsewhere. With `id`, a ballot that this server has
-/// already under another address is passed over; tells whether there was one.
-fn enqueue_on(
-    connection: &mut Connection,
-    keys: &Keys,
-    ballots: &mut [Pending],
-    id: Option<ServerId>,
-    locked: bool,
-) -> Result<bool, queue::Error> {
-    if locked {
-        // Waiting for the lock has a limit of its own; each exchange keeps its time-out.
-        connection.set_deadline(None);
-    }
-    claim_marks(connection, keys, ballots)?;
-    failpoint::pass(Step::Claimed);
-    let accepted = ballots.iter_mut().filter(|one| one.refused.is_none());
-    let (passed_over, mut open): (Vec<&mut Pending>, Vec<_>) =
-        accepted.partition(|one| id.is_some_and(|id| one.on.contains(&id)));
-    let passed_over = !passed_over.is_empty();
-    let mut entries: Vec<String> = Vec::new();
-    for one in &open {
-        match entries.last_mut().filter(|entry| entry.len() < ENTRY_MAX_LEN) {
-            Some(entry) => write_line(entry, &one.ballot),
-            None => {
-                let mut entry = String::new();
-                write_line(&mut entry, &one.ballot);
-                entries.push(entry);
-            }
-        }
-    }
-    if open.is_empty() {
-        return Ok(passed_over);
-    }
-    let lock = if locked { Some(Lock::acquire(connection, keys)?) } else { None };
-    queue::enqueue(connection, keys, &entries, &mut |_| {})?;
-    for one in &mut open {
-        one.copies += 1;
-        one.on.extend(id);
-    }
-    if let Some(lock) = lock {
-        lock.release(connection, keys)?;
-    }
-    let marks: Vec<_> = open.iter().filter_map(|one| mark_of(keys, one)).collect();
-    queue::confirm(connection, &marks)?;
-    failpoint::pass(Step::Confirmed);
-    Ok(passed_over)
-}
-
-/// A mark is claimed on the first server that can; on a further one it would only find itself.
-fn claim_marks(connection: &mut Connection, keys: &Keys, ballots: &mut [Pending]) -> Result<(), queue::Error> {
-    let mut named: Vec<&mut Pending> = ballots.iter_mut().filter(|one| mark_of(keys, one).is_some()).collect();
-    let marks: Vec<_> = named.iter().filter_map(|one| mark_of(keys, one)).collect();
-    for (one, claim) in named.iter_mut().zip(queue::claim(connection, &marks)?).filter(|(one, _)| one.copies == 0) {
-        let poll = one.ballot.poll.clone();
-        one.refused = match claim {
-            Claim::Made => None,
-            Claim::Pending => Some(Box::new(Refusal::UnderWay(poll))),
-            Claim::Taken => Some(Box::new(Refusal::AlreadyVoted(poll))),
-        };
-    }
-    Ok(())
-}
-
-fn mark_of(keys: &Keys, one: &Pending) -> Option<String> {
-    one.named.then(|| keys.voted(&one.ballot.poll, &one.ballot.identity.0))
 }

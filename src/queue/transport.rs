@@ -2,7 +2,6 @@
 
 use std::io;
 use std::net::{TcpStream, ToSocketAddrs};
-use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -45,5 +44,5 @@ fn connect_to_socket(path: &Path, timeout: Duration) -> io::Result<TcpStream> {
     // A Unix socket whose backlog is full keeps its callers waiting, up to the time-out for sending.
     sockopt::set_socket_timeout(&socket, sockopt::Timeout::Send, Some(timeout))?;
     rustix::io::retry_on_intr(|| rustix::net::connect(&socket, &target))?;
-    Ok(TcpStream::from(OwnedFd::from(socket)))
+    Ok(TcpStream::from(socket))
 }
