@@ -45,7 +45,8 @@ fn first_entry(
     let steps: Vec<u64> = (1..=depth.min(OLDEST_SLOTS)).collect();
     for steps in steps.chunks(SLOTS_AT_ONCE as usize) {
         let slots: Vec<_> = steps.iter().map(|step| keys.slot(from.plus(*step))).collect();
-        for entry in connection.get_many(&slots)?.into_iter().flatten() {
+        let slots: Vec<_> = slots.iter().map(String::as_str).collect();
+        for entry in connection.get_all(&slots)?.into_iter().flatten() {
             let lines: Vec<_> = wire::lines(&entry).filter_map(|(_, line)| wire::read_line(line).ok()).collect();
             if !lines.is_empty() {
                 return Ok(Some(lines.iter().filter_map(|line| line.at).min()));

@@ -185,15 +185,15 @@ impl Connection {
         Ok(response.value().map(<[u8]>::to_vec))
     }
 
-    /// The values of several keys, each if it holds one, in one round trip.
+    /// The values of `keys`, in one round trip.
     ///
     /// # Errors
     /// [`Error`], naming the first key.
-    pub fn get_many(&mut self, keys: &[String]) -> Result<Vec<Option<Vec<u8>>>, Error> {
+    pub fn get_all(&mut self, keys: &[&str]) -> Result<Vec<Option<Vec<u8>>>, Error> {
         let Some(first) = keys.first() else { return Ok(Vec::new()) };
-        let gets: Vec<_> = keys.iter().map(|key| get(key)).collect();
-        let answers = self.exchange(&gets, first)?;
-        Ok(answers.into_iter().map(MetaResponse::into_value).collect())
+        let commands: Vec<_> = keys.iter().map(|key| get(key)).collect();
+        let answers = self.exchange(&commands, first)?;
+        Ok(answers.iter().map(|answer| answer.value().map(<[u8]>::to_vec)).collect())
     }
 
     /// The value of `key`, with a lease for whoever finds it missing: for `lease_seconds` only the first caller
