@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use crate::config::ConfigError;
 use crate::poll::ballot::{BatchIdError, PollError, Refusal, VoterError};
+use crate::queue;
 use crate::slug::SlugError;
 use crate::store;
 use crate::sync;
@@ -64,6 +65,7 @@ pub fn code_of(error: &anyhow::Error) -> u8 {
         || error.is::<PollError>()
         || error.is::<VoterError>()
         || error.is::<BatchIdError>()
+        || matches!(error.downcast_ref(), Some(queue::Error::NotSupported { .. }))
     {
         USAGE
     } else if let Some(error) = error.downcast_ref::<sync::Error>() {

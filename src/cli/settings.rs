@@ -23,7 +23,7 @@ const DEFAULT_KEEP: &str = "60s";
 #[derive(Args, Debug, Default)]
 #[command(next_help_heading = "Settings (flag, environment or configuration file)")]
 pub struct SettingsArgs {
-    /// memcached servers, host:port separated by commas [env: WEIR_MEMCACHED] [default: 127.0.0.1:11211]
+    /// memcached servers, host:port or unix:/path, separated by commas [env: WEIR_MEMCACHED] [default: 127.0.0.1:11211]
     #[arg(long, global = true, value_name = "SERVERS")]
     memcached: Option<String>,
     /// What every key of the queue begins with [env: WEIR_PREFIX] [default: poll-queue]

@@ -8,7 +8,9 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use serde::Serialize;
 
-use super::status::{ServerStatus, Status};
+use super::known::Stranded;
+use super::servers::one_server;
+use super::status::{Missing, ServerStatus, Status};
 
 /// Up to where all is well.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +35,11 @@ pub enum Kind {
     ServerDown,
     DatabaseDown,
     Spool,
+    Missing,
+    SeveralServers,
+    OneServer,
+    Stranded,
+    Memory,
     Evictions,
     Silence,
     Age,
@@ -66,6 +73,17 @@ pub fn problems(status: &Status, limits: &Limits) -> Vec<Problem> {
     for server in &status.servers {
         of_server(server, limits, wanted, &mut found);
     }
+    for (server, message) in repeated_servers(status) {
+        found.push(Problem { kind: Kind::OneServer, server: Some(server), message });
+    }
+    for missing in &status.missing {
+        let server = Some(missing.server.clone());
+        found.push(Problem { kind: Kind::Missing, server, message: missing_text(missing) });
+    }
+    for queue in status.stranded.iter().filter(|queue| of_ms(queue.oldest_ms) > limits.age) {
+        let server = Some(queue.server.clone());
+        found.push(Problem { kind: Kind::Stranded, server, message: stranded_text(queue) });
+    }
     let waiting = status.spool_oldest_ms.map(of_ms).filter(|age| *age > limits.age);
     if let (Some(age), Some(files)) = (waiting, status.spool_files) {
         let limit = text(limits.age);
@@ -84,12 +102,27 @@ pub fn problems(status: &Status, limits: &Limits) -> Vec<Problem> {
     found
 }
 
+/// What there is to report of entries that are missing.
+pub fn missing_text(missing: &Missing) -> String {
+    let Missing { queue, server, entries } = missing;
+    format!(
+        "queue {queue} (memcached {server}): the database went back to an earlier state, and up to {entries} entries are \
+         missing from it; restore a later backup, or accept the loss with \"weir poll status --clear-missing\""
+    )
+}
+
 fn of_server(server: &ServerStatus, limits: &Limits, wanted: bool, found: &mut Vec<Problem>) {
     let name = &server.server;
     let mut problem = |kind, message: String| found.push(Problem { kind, server: Some(name.clone()), message });
     if let Some(error) = &server.error {
         problem(Kind::ServerDown, error.clone());
         return;
+    }
+    if let Some(message) = several_servers(server) {
+        problem(Kind::SeveralServers, message);
+    }
+    if let Some(message) = no_memory(server) {
+        problem(Kind::Memory, message);
     }
     if let Some(evictions) = server.evictions.filter(|evictions| *evictions > limits.evictions) {
         let limit = limits.evictions;
@@ -126,6 +159,53 @@ fn of_server(server: &ServerStatus, limits: &Limits, wanted: bool, found: &mut V
     }
 }
 
+/// Addresses of servers that are named by an earlier address already, each with its message.
+pub fn repeated_servers(status: &Status) -> Vec<(String, String)> {
+    let named = |server: &&ServerStatus| server.server_id.is_some();
+    let mut repeated = Vec::new();
+    for (index, server) in status.servers.iter().enumerate().filter(|(_, server)| named(server)) {
+        if let Some(first) = status.servers[..index].iter().find(|first| first.server_id == server.server_id) {
+            repeated.push((server.server.clone(), one_server(&server.server, &first.server)));
+        }
+    }
+    repeated
+}
+
+/// What to report of an address that leads to several servers.
+pub fn several_servers(server: &ServerStatus) -> Option<String> {
+    let id = server.server_id.as_ref().filter(|_| !server.further_ids.is_empty())?;
+    Some(format!(
+        "memcached {}: several servers answer at this address (ids {id}, {}): a flush may miss votes that went to \
+         another; name each server by an address of its own",
+        server.server,
+        server.further_ids.join(", ")
+    ))
+}
+
+/// What to report of a server that had no memory for a vote just now. Its counter of refusals decides nothing: it stays when
+/// there is memory again.
+pub fn no_memory(server: &ServerStatus) -> Option<String> {
+    (server.takes_votes == Some(false)).then(|| {
+        format!(
+            "memcached {} refuses votes for want of memory ({} refused since it started): flush more often, or give it \
+             more memory (-m); until then votes go to another server or to the database",
+            server.server,
+            server.no_memory.unwrap_or_default()
+        )
+    })
+}
+
+/// What to report of a queue that no flush of this configuration reads.
+pub fn stranded_text(queue: &Stranded) -> String {
+    let Stranded { prefix, server, depth, oldest_ms, .. } = queue;
+    let id = queue.server_id.as_ref().map(|id| format!(" (server {id})")).unwrap_or_default();
+    format!(
+        "memcached {server}{id}: {depth} entries wait under the prefix {prefix}, the first for {}, and no flush with \
+         these settings reads them: run once \"weir poll flush --memcached {server} --prefix {prefix} --copies 1\"",
+        text(of_ms(*oldest_ms))
+    )
+}
+
 fn of_ms(ms: i64) -> Duration {
     Duration::from_millis(ms.unsigned_abs())
 }
@@ -148,6 +228,11 @@ mod tests {
     fn server() -> ServerStatus {
         ServerStatus {
             server: "a:1".into(),
+            server_id: Some("1".into()),
+            further_ids: Vec::new(),
+            takes_votes: Some(true),
+            no_memory: Some(0),
+            too_large: Some(0),
             error: None,
             depth: Some(0),
             oldest_ms: None,
@@ -166,6 +251,7 @@ mod tests {
     fn status() -> Status {
         Status {
             servers: vec![server()],
+            stranded: Vec::new(),
             copies: 1,
             copies_possible: 1,
             database_error: None,
@@ -175,6 +261,7 @@ mod tests {
             spool_oldest_ms: None,
             dead_letters: Some(0),
             refused: Some(7),
+            missing: Vec::new(),
         }
     }
 
@@ -202,6 +289,44 @@ mod tests {
             |age| move |status: &mut Status| (status.spool_files, status.spool_oldest_ms) = (Some(1), Some(age));
         assert_eq!(with(spooled(60_000)), []);
         assert_eq!(with(spooled(60_001)), [Kind::Spool]);
+    }
+
+    #[test]
+    fn a_refusal_of_now_is_a_problem_and_one_of_before_is_not() {
+        assert_eq!(with(|status| status.servers[0].no_memory = Some(1000)), []);
+        let refuses = |status: &mut Status| {
+            (status.servers[0].takes_votes, status.servers[0].no_memory) = (Some(false), Some(1000));
+        };
+        assert_eq!(with(refuses), [Kind::Memory]);
+        let mut full = status();
+        refuses(&mut full);
+        assert!(problems(&full, &limits())[0].message.contains("memcached a:1 refuses votes for want of memory (1000"));
+    }
+
+    #[test]
+    fn servers_and_addresses_go_one_to_one() {
+        assert_eq!(with(|status| status.servers[0].further_ids = vec!["2".into()]), [Kind::SeveralServers]);
+        let second = |id: Option<&str>| {
+            let id = id.map(Into::into);
+            move |status: &mut Status| {
+                status.servers.push(ServerStatus { server: "b:1".into(), server_id: id, ..server() });
+            }
+        };
+        assert_eq!(with(second(Some("1"))), [Kind::OneServer]);
+        assert_eq!(with(second(Some("2"))), []);
+        assert_eq!(with(second(None)), []);
+    }
+
+    #[test]
+    fn a_stranded_queue_is_a_problem_once_it_is_old() {
+        let left = |oldest_ms| {
+            move |status: &mut Status| {
+                let (prefix, server) = ("other".into(), "c:1".into());
+                status.stranded.push(Stranded { prefix, server, server_id: None, depth: 3, oldest_ms });
+            }
+        };
+        assert_eq!(with(left(60_000)), []);
+        assert_eq!(with(left(60_001)), [Kind::Stranded]);
     }
 
     #[test]

@@ -9,6 +9,7 @@
 //! | [`definition`] | poll definitions kept in memcached, refilled by one process at a time |
 //! | [`site`] | where a site's polls live, as one value to make the others from |
 //! | [`vote`] | the way in: queue, else database, else spool |
+//! | `pending` | votes on their way into the queue of one server |
 //! | `moment` | what votes that are cast together share |
 //! | [`batcher`] | many callers at once: what has gathered is cast together |
 //! | [`spool`] | ballots on disk, for when everything else is down |
@@ -22,6 +23,8 @@
 //! | [`shown`] | a poll's definition as readers of JSON see it |
 //! | [`turnout`] | how many voted when, kept in memcached beside the totals |
 //! | [`status`] | depth, age, health: what an operator looks at |
+//! | [`known`] | queues that the database knows and no flush of this configuration reads |
+//! | `waiting` | what waits in a queue, looked at |
 //! | [`check`] | which of it needs a person |
 //! | [`dead_letters`] | what could not be read, judged again or thrown away |
 //!
@@ -42,7 +45,9 @@ pub mod definition;
 pub mod drain;
 pub mod flush;
 pub mod judge;
+pub mod known;
 mod moment;
+mod pending;
 pub mod pulse;
 mod read_ahead;
 pub mod results;
@@ -54,6 +59,7 @@ pub mod spool;
 pub mod status;
 pub mod turnout;
 pub mod vote;
+mod waiting;
 pub mod wire;
 
 /// Now, in milliseconds of Unix time.

@@ -4,13 +4,16 @@
 //! servers by rendezvous hashing (Thaler and Ravishankar, 1998): every process ranks alike, the load spreads
 //! evenly, and when a server fails only its own ballots move, each to its own next choice.
 //!
+//! Two addresses may lead to one server, which only its id tells (see [`crate::queue::ServerId`]). It is asked for where
+//! that matters: for a ballot with several copies, which must be on as many servers.
+//!
 //! A server that failed rests for a while before it is tried again, so that a dead one costs a long-lived
 //! process its time-out now and then and not with every vote.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::queue::{Address, Connection, Error, Keys, Lifetime};
+use crate::queue::{Address, Connection, Error, Keys, Lifetime, ServerId, server_id};
 
 use super::ballot::Identity;
 
@@ -64,6 +67,10 @@ pub struct Servers {
 struct Server {
     address: Address,
     connection: Option<Connection>,
+    /// The id of the server that the connection leads to, once somebody has asked.
+    id: Option<ServerId>,
+    /// Why it cannot be used at all, once that is known.
+    unsupported: Option<String>,
     answered: Option<Instant>,
     resting: Option<(Instant, String)>,
 }
@@ -72,8 +79,14 @@ impl Servers {
     /// The servers at `addresses`, each allowed `timeout` for all that one attempt asks of it. Nothing is
     /// opened yet.
     pub fn new(addresses: &[Address], keys: Keys, timeout: Duration) -> Servers {
-        let server =
-            |address: &Address| Server { address: address.clone(), connection: None, answered: None, resting: None };
+        let server = |address: &Address| Server {
+            address: address.clone(),
+            connection: None,
+            id: None,
+            unsupported: None,
+            answered: None,
+            resting: None,
+        };
         let ranking = Ranking { addresses: addresses.into() };
         Servers { keys, timeout, ranking, all: addresses.iter().map(server).collect() }
     }
@@ -108,6 +121,32 @@ impl Servers {
         index: usize,
         work: impl FnOnce(&mut Connection, &Keys) -> Result<T, Error>,
     ) -> Result<T, Error> {
+        self.attempt_on(index, |connection, keys, _| work(connection, keys))
+    }
+
+    /// The same, where `work` is also given the id of the server. That costs a round trip once per connection.
+    ///
+    /// # Errors
+    /// As [`Servers::attempt`].
+    pub fn attempt_with_id<T>(
+        &mut self,
+        index: usize,
+        work: impl FnOnce(&mut Connection, &Keys, ServerId) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        self.attempt_on(index, |connection, keys, known| {
+            let id = match *known {
+                Some(id) => id,
+                None => *known.insert(server_id(connection, keys)?),
+            };
+            work(connection, keys, id)
+        })
+    }
+
+    fn attempt_on<T>(
+        &mut self,
+        index: usize,
+        work: impl FnOnce(&mut Connection, &Keys, &mut Option<ServerId>) -> Result<T, Error>,
+    ) -> Result<T, Error> {
         let Servers { keys, timeout, all, .. } = self;
         let server = &mut all[index];
         if let Some((until, why)) = &server.resting {
@@ -118,16 +157,32 @@ impl Servers {
         }
         let deadline = Instant::now() + *timeout;
         let done = server.connect(*timeout, deadline).and_then(|mut connection| {
-            let done = work(&mut connection, keys)?;
+            let done = work(&mut connection, keys, &mut server.id)?;
             server.connection = Some(connection);
             server.answered = Some(Instant::now());
             Ok(done)
         });
         if let Err(error) = &done {
             tracing::debug!("{error}; not tried again for {} s", REST.as_secs());
+            if matches!(error, Error::NotSupported { .. }) {
+                server.unsupported = Some(error.to_string());
+            }
             server.resting = Some((Instant::now() + REST, error.to_string()));
         }
         done
+    }
+
+    /// What to report when a server turns out to have a ballot already under another address: both addresses.
+    pub fn same_server(&self, index: usize) -> String {
+        let Server { address, id, .. } = &self.all[index];
+        let others = self.all.iter().enumerate().filter(|(other, server)| *other != index && server.id == *id);
+        let other = others.map(|(_, server)| server.address.to_string()).next();
+        one_server(&address.to_string(), &other.unwrap_or_else(|| "another of the addresses".into()))
+    }
+
+    /// The servers found to be of a kind that cannot be used, as errors' texts.
+    pub fn unsupported(&self) -> Vec<String> {
+        self.all.iter().filter_map(|server| server.unsupported.clone()).collect()
     }
 
     /// Stores values under their keys on every server, for good. A value that is there already is left alone: a server
@@ -155,10 +210,47 @@ impl Server {
             }
         }
         tracing::debug!("memcached {}: connecting", self.address);
+        self.id = None;
         let mut connection = Connection::open(&self.address, timeout)?;
         connection.set_deadline(Some(deadline));
         Ok(connection)
     }
+}
+
+/// The sentence about two addresses of one server.
+pub(super) fn one_server(address: &str, other: &str) -> String {
+    format!(
+        "memcached {address} and {other} are one server: it holds each ballot once, however many copies are asked for; name \
+         each server once"
+    )
+}
+
+/// Asks every server for its id, all at the same time, so that silent ones cost their time-outs once.
+pub fn identify(addresses: &[Address], keys: &Keys, timeout: Duration) -> Vec<Result<ServerId, Error>> {
+    let ask = |address: &Address| {
+        let asked = Connection::open(address, timeout).and_then(|mut connection| server_id(&mut connection, keys));
+        asked.map_err(|error| error.or_unsupported(timeout))
+    };
+    std::thread::scope(|scope| {
+        let asks: Vec<_> = addresses.iter().map(|address| scope.spawn(move || ask(address))).collect();
+        asks.into_iter().map(|ask| ask.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
+    })
+}
+
+/// Which addresses lead to a server that an earlier one leads to as well: pairs of indexes, the later one first. `None` stands
+/// for a server that did not answer.
+pub fn repeated(ids: &[Option<ServerId>]) -> Vec<(usize, usize)> {
+    let first = |index: usize| ids[..index].iter().position(|id| id.is_some() && *id == ids[index]);
+    (1..ids.len()).filter_map(|index| Some((index, first(index)?))).collect()
+}
+
+/// Refuses servers of a kind that cannot be used. One that is down is none of these.
+///
+/// # Errors
+/// [`Error::NotSupported`] of the first such server.
+pub fn check_kinds(addresses: &[Address], keys: &Keys, timeout: Duration) -> Result<(), Error> {
+    let unsupported = |error: &Error| matches!(error, Error::NotSupported { .. });
+    identify(addresses, keys, timeout).into_iter().filter_map(Result::err).find(unsupported).map_or(Ok(()), Err)
 }
 
 #[cfg(test)]
@@ -182,6 +274,13 @@ mod tests {
             assert_eq!(order, [0, 1, 2]);
         }
         assert!(firsts.iter().all(|count| (900..1100).contains(count)), "{firsts:?}");
+    }
+
+    #[test]
+    fn addresses_with_one_id_are_one_server() {
+        let id = |value| Some(ServerId::new(value));
+        assert_eq!(repeated(&[id(1), id(2), None, id(3), None]), []);
+        assert_eq!(repeated(&[id(1), id(2), id(1), id(2), id(1)]), [(2, 0), (3, 1), (4, 0)]);
     }
 
     #[test]

@@ -5,12 +5,12 @@
 
 use std::time::Duration;
 
-use crate::queue::{Address, Keys};
+use crate::queue::{self, Address, Keys};
 use crate::store::{self, DatabaseUrl, Store};
 
 use super::ballot::IdentityKey;
 use super::flush::Flusher;
-use super::servers::Servers;
+use super::servers::{Servers, check_kinds};
 use super::spool::Spool;
 use super::vote::{self, Booth};
 
@@ -42,6 +42,14 @@ impl Site {
     /// Connections to the memcached servers, opened when first needed.
     pub fn servers(&self) -> Servers {
         Servers::new(&self.memcached, self.keys.clone(), self.timeout)
+    }
+
+    /// Refuses memcached servers of a kind that cannot be used, before anything is done. Those that are down pass.
+    ///
+    /// # Errors
+    /// [`queue::Error::NotSupported`].
+    pub fn check_servers(&self) -> Result<(), queue::Error> {
+        check_kinds(&self.memcached, &self.keys, self.timeout)
     }
 
     /// A booth that takes votes; with `locked` it holds the notes' lock while it enqueues.

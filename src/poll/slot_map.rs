@@ -62,8 +62,8 @@ impl SlotMap {
     /// Whether the server's memory runs short: it has refused items since the last drain, or more than three quarters are
     /// in use.
     pub fn memory_is_short(&mut self, health: &Health) -> bool {
-        let refused = std::mem::replace(&mut self.refused, health.refused_stores);
-        health.refused_stores > refused || health.used_bytes / 3 > health.limit_bytes / 4
+        let refused = std::mem::replace(&mut self.refused, health.no_memory);
+        health.no_memory > refused || health.used_bytes / 3 > health.limit_bytes / 4
     }
 
     /// Records that `range` was read and is committed: `found` is where entries were found, in order, and every other

@@ -1,22 +1,30 @@
 //! What an operator looks at: how much waits where, since when, and what is wrong with it.
 //!
-//! It only looks: no lock is taken, no slot is closed, nothing is written. Servers are looked at beside each other, so
-//! that a silent one costs its time-out once. Whatever cannot be looked at is part of the status, with the reason.
+//! It takes no lock, closes no slot and changes nothing that is there. All that it stores is a server's id where there is none
+//! yet, and items that expire after a second, by which it finds out whether the server has memory for a vote. Servers
+//! are asked in parallel, so that a silent one costs its time-out once. Whatever cannot be asked is part of the
+//! status, with the reason.
 
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use crate::queue::health::{Health, health};
-use crate::queue::{self, Address, Connection, Keys, Ticket};
-use crate::store::{self, QueueRow, Store};
+use crate::queue::health::{Health, health, takes_votes};
+use crate::queue::{self, Address, Connection, Keys, ServerId, Ticket, known_server_id, server_id};
+use crate::store::{self, Store};
 
 use super::ballot::time_text;
+use super::known::{KnownQueue, Stranded, stranded};
 use super::spool::{Spool, SpoolError};
-use super::wire;
+use super::waiting::Waiting;
 
-/// How many slots behind the head are looked for the oldest entry.
-const OLDEST_SLOTS: u64 = 64;
+/// How many further connections are made to an address to see whether the same server answers, and how many if another did.
+const SAME_SERVER_LOOKS: usize = 3;
+const OTHER_SERVER_LOOKS: usize = 16;
+
+/// By how much a server must have been up before the last flush of another at its address, in milliseconds, to be no
+/// successor of that one: clocks differ, and memcached's uptime is a few seconds too long.
+const UPTIME_MARGIN_MS: i64 = 60_000;
 
 /// For how long a lock that is held is watched: longer than anybody who follows the notes waits for it.
 const LOCK_WATCH: Duration = Duration::from_millis(1100);
@@ -39,8 +47,12 @@ pub enum LockState {
 /// One server and its queue.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ServerStatus {
-    /// `host:port`.
+    /// `host:port` or `unix:/path`.
     pub server: String,
+    /// The server's own id, by which two addresses of one server are known.
+    pub server_id: Option<String>,
+    /// Ids of further servers that answer at the same address.
+    pub further_ids: Vec<String>,
     /// Why nothing below is known.
     pub error: Option<String>,
     /// Tickets handed out and not flushed: at most so many entries wait.
@@ -55,6 +67,12 @@ pub struct ServerStatus {
     pub used_bytes: Option<u64>,
     /// Bytes it may use.
     pub limit_bytes: Option<u64>,
+    /// Whether it stored items of a vote's size just now.
+    pub takes_votes: Option<bool>,
+    /// How often it refused to store something for want of memory, since it started.
+    pub no_memory: Option<u64>,
+    /// How often it refused to store something that is larger than it allows, since it started.
+    pub too_large: Option<u64>,
     /// Items evicted since it started.
     pub evictions: Option<u64>,
     /// Whether it evicts when full, that is, runs without `-M`.
@@ -72,6 +90,8 @@ pub struct ServerStatus {
 pub struct Status {
     /// Every server, in the order of the configuration.
     pub servers: Vec<ServerStatus>,
+    /// Queues that the database knows, that are not among those of `servers`, and in which something waits.
+    pub stranded: Vec<Stranded>,
     /// On how many servers each ballot is to be stored.
     pub copies: usize,
     /// On how many it can be just now: votes go on with so many copies. With 0 they go to the database.
@@ -90,11 +110,25 @@ pub struct Status {
     pub dead_letters: Option<u64>,
     /// Ballots that came after their poll had ended, over all polls.
     pub refused: Option<u64>,
+    /// Entries that were counted and deleted before the database went back to an earlier state, by queue.
+    pub missing: Vec<Missing>,
+}
+
+/// Entries of one queue that are lost because the database went back to an earlier state.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Missing {
+    /// The queue's prefix and its server's id.
+    pub queue: String,
+    /// Where its server was last reached.
+    pub server: String,
+    /// At most so many entries.
+    pub entries: u64,
 }
 
 /// What the database knows.
 struct Stored {
-    queues: Vec<QueueRow>,
+    queues: Vec<KnownQueue>,
+    missing: Vec<Missing>,
     dead_letters: u64,
     refused: u64,
     open_polls: u64,
@@ -110,24 +144,28 @@ pub fn status(
     spool: &Spool,
 ) -> Status {
     let database = store.and_then(|mut store| look_at_store(store.as_mut()));
-    let queues = database.as_ref().map(|stored| stored.queues.as_slice()).unwrap_or_default();
+    let known = database.as_ref().map(|stored| stored.queues.as_slice()).unwrap_or_default();
     let servers: Vec<ServerStatus> = std::thread::scope(|scope| {
         let looks: Vec<_> =
-            addresses.iter().map(|address| scope.spawn(move || look(address, keys, timeout, queues))).collect();
+            addresses.iter().map(|address| scope.spawn(move || look(address, keys, timeout, known))).collect();
         let joined = looks.into_iter().map(|look| look.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
         joined.collect()
     });
+    let ids: Vec<_> = servers.iter().filter_map(|server| ServerId::parse(server.server_id.as_deref()?)).collect();
+    let stranded = stranded(known, addresses, &ids, keys, timeout);
     let spooled = look_at_spool(spool);
     Status {
         copies,
-        copies_possible: copies.min(servers.iter().filter(|server| server.error.is_none()).count()),
+        copies_possible: copies.min(distinct(&servers)),
         servers,
+        stranded,
         spool_error: spooled.as_ref().err().map(ToString::to_string),
         spool_files: spooled.as_ref().ok().map(|(files, _)| *files),
         spool_oldest_ms: spooled.ok().and_then(|(_, oldest)| oldest),
         dead_letters: database.as_ref().ok().map(|stored| stored.dead_letters),
         refused: database.as_ref().ok().map(|stored| stored.refused),
         open_polls: database.as_ref().ok().map(|stored| stored.open_polls),
+        missing: database.as_ref().map(|stored| stored.missing.clone()).unwrap_or_default(),
         database_error: database.err().map(|error| error.to_string()),
     }
 }
@@ -136,7 +174,11 @@ fn look_at_store(store: &mut dyn Store) -> Result<Stored, store::Error> {
     let (polls, now_ms) = (store.polls()?, super::now_ms());
     let refused = polls.iter().map(|poll| store.tally(poll).map(|tally| tally.refused)).sum::<Result<u64, _>>()?;
     let open_polls = polls.iter().filter(|poll| poll.is_open_at(now_ms)).count() as u64;
-    Ok(Stored { queues: store.queues()?, dead_letters: store.dead_letter_count()?, refused, open_polls })
+    let rows = store.queues()?;
+    let queues = rows.iter().filter_map(KnownQueue::of_row).collect();
+    let missing = rows.into_iter().filter(|row| row.missing > 0);
+    let missing = missing.map(|row| Missing { queue: row.name, server: row.server, entries: row.missing }).collect();
+    Ok(Stored { queues, missing, dead_letters: store.dead_letter_count()?, refused, open_polls })
 }
 
 /// How many files there are, and for how many milliseconds the oldest has been there.
@@ -147,73 +189,116 @@ fn look_at_spool(spool: &Spool) -> Result<(u64, Option<i64>), SpoolError> {
     Ok((files.len() as u64, age.map(|ms| i64::try_from(ms).unwrap_or(i64::MAX))))
 }
 
-fn look(address: &Address, keys: &Keys, timeout: Duration, queues: &[QueueRow]) -> ServerStatus {
-    let mut row = None;
-    let seen = health(address, timeout).and_then(|health| {
-        let mut connection = Connection::open(address, timeout)?;
-        let prefix = keys.prefix().as_str();
-        let id = queue::known_server_id(&mut connection, keys)?;
-        let name = id.map_or_else(|| format!("{prefix}@{address}"), |id| format!("{prefix}@{id}"));
-        row = queues.iter().find(|row| row.name == name);
-        let ticket = row.map(|row| Ticket::from_counter(row.head.unsigned_abs()));
-        Ok((health, Queue::look(&mut connection, keys, ticket)?))
-    });
+/// How many servers answer, each counted once.
+fn distinct(servers: &[ServerStatus]) -> usize {
+    let answering = servers.iter().enumerate().filter(|(_, server)| server.error.is_none());
+    let first = |index: usize, server: &ServerStatus| {
+        server.server_id.is_none() || servers[..index].iter().all(|other| other.server_id != server.server_id)
+    };
+    answering.filter(|(index, server)| first(*index, server)).count()
+}
+
+/// What was found of one server.
+struct Seen {
+    health: Health,
+    id: Option<ServerId>,
+    queue: Queue,
+    takes_votes: bool,
+}
+
+fn look(address: &Address, keys: &Keys, timeout: Duration, known: &[KnownQueue]) -> ServerStatus {
+    let here: Vec<_> = known.iter().filter(|queue| queue.is_at(keys, address)).collect();
+    let seen = see(address, keys, timeout, known).map_err(|error| error.or_unsupported(timeout));
     let error = seen.as_ref().err().map(ToString::to_string);
-    let (health, queue) = seen.ok().unzip();
-    let of_health = |read: fn(&Health) -> u64| health.as_ref().map(read);
-    let drained = queue.as_ref().and_then(|queue| queue.drained_at_ms);
+    let seen = seen.ok();
+    let id = seen.as_ref().and_then(|seen| seen.id);
+    let row = known.iter().find(|queue| queue.is_of(keys, address, id));
+    let (health, queue) = (seen.as_ref().map(|seen| &seen.health), seen.as_ref().map(|seen| &seen.queue));
+    let of_health = |read: fn(&Health) -> u64| health.map(read);
+    let drained = queue.and_then(|queue| queue.drained_at_ms);
     let flushed_at_ms = [row.map(|row| row.flushed_at_ms), drained].into_iter().flatten().max();
+    let further = id.map(|id| further_ids(address, keys, timeout, id)).unwrap_or_default();
+    let uptime = of_health(|health| health.uptime_seconds);
+    let flushed_beside = here.iter().filter(|queue| queue.server_id != id && flushed_while_up(queue, uptime));
+    let further = further.into_iter().chain(flushed_beside.filter_map(|queue| queue.server_id));
     ServerStatus {
         server: address.to_string(),
+        server_id: id.map(|id| id.to_string()),
+        further_ids: further.map(|id| id.to_string()).collect::<std::collections::BTreeSet<_>>().into_iter().collect(),
         error,
-        depth: queue.as_ref().map(|queue| queue.depth),
-        oldest_ms: queue.as_ref().and_then(|queue| queue.oldest_ms),
-        locked: queue.as_ref().map(|queue| queue.lock != LockState::Free),
-        lock: queue.as_ref().map(|queue| queue.lock),
+        depth: queue.map(|queue| queue.depth),
+        oldest_ms: queue.and_then(|queue| queue.oldest_ms),
+        locked: queue.map(|queue| queue.lock != LockState::Free),
+        lock: queue.map(|queue| queue.lock),
         used_bytes: of_health(|health| health.used_bytes),
         limit_bytes: of_health(|health| health.limit_bytes),
+        takes_votes: seen.as_ref().map(|seen| seen.takes_votes),
+        no_memory: of_health(|health| health.no_memory),
+        too_large: of_health(|health| health.too_large),
         evictions: of_health(|health| health.evictions),
-        may_evict: health.as_ref().map(|health| health.may_evict),
-        uptime_seconds: of_health(|health| health.uptime_seconds),
+        may_evict: health.map(|health| health.may_evict),
+        uptime_seconds: uptime,
         flushed_at: flushed_at_ms.map(time_text),
         since_flush_ms: flushed_at_ms.map(|at| (super::now_ms() - at).max(0)),
     }
 }
 
+fn see(address: &Address, keys: &Keys, timeout: Duration, known: &[KnownQueue]) -> Result<Seen, queue::Error> {
+    let mut connection = Connection::open(address, timeout)?;
+    let id = match known_server_id(&mut connection, keys)? {
+        Some(id) => Some(id),
+        // On a connection of its own: a full server has no memory for an id, and answers all else.
+        None => Connection::open(address, timeout).and_then(|mut other| server_id(&mut other, keys)).ok(),
+    };
+    let health = health(address, timeout)?;
+    let row = known.iter().find(|queue| queue.is_of(keys, address, id));
+    let queue = Queue::look(&mut connection, keys, row.map(|row| row.head))?;
+    // Last, for a refusal ends the connection.
+    let takes_votes = takes_votes(&mut connection, keys, queue.entry_bytes)?;
+    Ok(Seen { health, id, queue, takes_votes })
+}
+
+/// Whether a queue was flushed while this server was up already, so that it is not this server's former life.
+fn flushed_while_up(queue: &KnownQueue, uptime_seconds: Option<u64>) -> bool {
+    let up_ms = uptime_seconds.map(|seconds| i64::try_from(seconds.saturating_mul(1000)).unwrap_or(i64::MAX));
+    up_ms.is_some_and(|up_ms| up_ms > (super::now_ms() - queue.flushed_at_ms).saturating_add(UPTIME_MARGIN_MS))
+}
+
+/// Ids of other servers that new connections to the address lead to. A server that is restarted meanwhile has another id
+/// too, but its old one does not come back.
+fn further_ids(address: &Address, keys: &Keys, timeout: Duration, first: ServerId) -> Vec<ServerId> {
+    let mut seen = vec![first];
+    let mut came_back = false;
+    for look in 0..OTHER_SERVER_LOOKS {
+        if look == SAME_SERVER_LOOKS && seen.iter().all(|id| *id == first) {
+            break;
+        }
+        let asked = Connection::open(address, timeout).and_then(|mut connection| server_id(&mut connection, keys));
+        let Ok(id) = asked else { break };
+        came_back |= seen.last() != Some(&id) && seen.contains(&id);
+        seen.push(id);
+    }
+    if came_back { seen.into_iter().filter(|id| *id != first).collect() } else { Vec::new() }
+}
+
 struct Queue {
     depth: u64,
     oldest_ms: Option<i64>,
+    /// How long the newest entry is, if there is one.
+    entry_bytes: Option<usize>,
     lock: LockState,
     drained_at_ms: Option<i64>,
 }
 
 impl Queue {
     fn look(connection: &mut Connection, keys: &Keys, head: Option<Ticket>) -> Result<Queue, queue::Error> {
-        let last = connection.counter(&keys.curr())?.map(|(value, _)| Ticket::from_counter(value));
+        let Waiting { depth, first, entry_bytes } = Waiting::look(connection, keys, head)?;
         let drained = connection.counter(&keys.flushed())?;
         let drained_at_ms = drained.and_then(|(at, _)| i64::try_from(at).ok());
-        let (depth, oldest_ms) = match last {
-            None => (0, None),
-            Some(last) => {
-                let from = head.filter(|from| last.continues(*from)).unwrap_or(last.epoch_start());
-                let depth = last.value() - from.value();
-                (depth, oldest(connection, keys, from, depth)?)
-            }
-        };
+        let oldest_ms = first.flatten().map(|at| (super::now_ms() - at).max(0));
         // The lock last: one that is held is watched for a while.
-        Ok(Queue { depth, oldest_ms, lock: lock_state(connection, keys)?, drained_at_ms })
+        Ok(Queue { depth, oldest_ms, entry_bytes, lock: lock_state(connection, keys)?, drained_at_ms })
     }
-}
-
-fn oldest(connection: &mut Connection, keys: &Keys, from: Ticket, depth: u64) -> Result<Option<i64>, queue::Error> {
-    for step in 1..=depth.min(OLDEST_SLOTS) {
-        let Some(entry) = connection.get(&keys.slot(from.plus(step)))? else { continue };
-        let at = wire::lines(&entry).filter_map(|(_, line)| wire::read_line(line).ok()?.at).min();
-        if let Some(at) = at {
-            return Ok(Some((super::now_ms() - at).max(0)));
-        }
-    }
-    Ok(None)
 }
 
 /// Those who wait for the lock only ever raise its counter, so a counter that has fallen, or was written without

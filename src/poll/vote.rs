@@ -19,7 +19,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::failpoint::{self, Step};
-use crate::queue::{self, Claim, Connection, Keys, Lock};
 use crate::slug::Slug;
 use crate::store::{Batch, DatabaseUrl, Row, TRANSACTION_ROWS_MAX};
 
@@ -27,9 +26,10 @@ use super::ballot::{Ballot, Identity, IdentityKey, Poll, Refusal, Voter};
 use super::database::{Database, DatabaseError};
 use super::definition::{Definitions, Known};
 use super::moment::Moment;
+use super::pending::{Pending, enqueue_on};
 use super::servers::Servers;
 use super::spool::Spool;
-use super::wire::{ENTRY_MAX_LEN, write_line};
+use super::wire::write_line;
 
 /// How long a voter waits for one answer of the database.
 const DATABASE_PATIENCE: Duration = Duration::from_secs(3);
@@ -90,6 +90,8 @@ pub struct Deposit {
     pub duplicates: u64,
     /// Votes taken with fewer copies than asked for.
     pub short_of_copies: u64,
+    /// Servers found to be of a kind that cannot be used.
+    pub unsupported: Vec<String>,
 }
 
 /// How votes are taken.
@@ -109,24 +111,23 @@ pub struct Booth {
     settings: Settings,
     definitions: Definitions,
     home: Option<usize>,
-}
-
-/// A vote on its way in.
-struct Pending {
-    index: usize,
-    ballot: Ballot,
-    /// Its voter has a name, and so a mark.
-    named: bool,
-    copies: usize,
-    /// Boxed, because votes are moved about and few are refused.
-    refused: Option<Box<Refusal>>,
+    strict: bool,
 }
 
 impl Booth {
     /// A booth; nothing is opened yet.
     pub fn new(servers: Servers, database: DatabaseUrl, spool: Spool, key: IdentityKey, settings: Settings) -> Booth {
         let database = Database::new(database, DATABASE_PATIENCE);
-        Booth { servers, database, spool, key, settings, definitions: Definitions::default(), home: None }
+        let definitions = Definitions::default();
+        Booth { servers, database, spool, key, settings, definitions, home: None, strict: false }
+    }
+
+    /// The same booth, but a vote is not taken when only servers of a kind that cannot be used stand in its way: a
+    /// setting is wrong, and whoever votes learns of it. Otherwise such a vote goes to the database or the spool, as when
+    /// the servers are down.
+    pub fn strict(mut self) -> Booth {
+        self.strict = true;
+        self
     }
 
     /// The same booth beside one server, given by its index: votes of no name, which leave no mark to be found again,
@@ -174,7 +175,14 @@ impl Booth {
                 None => Outcome::Taken(Place::Queued, one.ballot.identity),
             });
         }
-        self.fall_back(left, &mut outcomes, &mut deposit);
+        deposit.unsupported = self.servers.unsupported();
+        if self.strict && !deposit.unsupported.is_empty() {
+            left.into_iter().for_each(|one| {
+                outcomes[one.index] = Some(one.refused.map_or(Outcome::NotTaken, Outcome::Refused));
+            });
+        } else {
+            self.fall_back(left, &mut outcomes, &mut deposit);
+        }
         deposit.outcomes = outcomes.into_iter().flatten().collect();
         deposit
     }
@@ -198,7 +206,7 @@ impl Booth {
             }
             moment.passed(&ballot);
         }
-        Ok(Pending { index, ballot, named, copies: 0, refused: None })
+        Ok(Pending { index, ballot, named, copies: 0, on: Vec::new(), refused: None })
     }
 
     /// Puts ballots into queues, each on its next servers in rank until it has its copies. Returns those that
@@ -215,10 +223,18 @@ impl Booth {
                     failpoint::pass(Step::Copied);
                 }
                 let locked = self.settings.locked;
-                let attempt =
-                    self.servers.attempt(server, |connection, keys| enqueue_on(connection, keys, &mut ballots, locked));
-                if let Err(error) = attempt {
-                    note(&mut deposit.failures, &error);
+                let attempt = if self.settings.copies > 1 {
+                    self.servers.attempt_with_id(server, |connection, keys, id| {
+                        enqueue_on(connection, keys, &mut ballots, Some(id), locked)
+                    })
+                } else {
+                    self.servers
+                        .attempt(server, |connection, keys| enqueue_on(connection, keys, &mut ballots, None, locked))
+                };
+                match attempt {
+                    Ok(true) => note(&mut deposit.failures, &self.servers.same_server(server)),
+                    Ok(false) => {}
+                    Err(error) => note(&mut deposit.failures, &error),
                 }
                 for one in ballots {
                     let finished = one.refused.is_some() || one.copies >= self.settings.copies;
@@ -313,64 +329,4 @@ fn row_of(poll: &Poll, ballot: &Ballot) -> Result<Row, Refusal> {
     }
     let picks = poll.pick_set(ballot.picks.iter().map(Slug::as_str))?;
     Ok(Row { poll_id: poll.id, identity: ballot.identity, picks, at_ms: ballot.at_ms })
-}
-
-/// Enqueues ballots on one server and notes on each what became of it. When this fails, those without a copy
-/// from this server are in doubt or not in its queue; both are tried elsewhere.
-fn enqueue_on(
-    connection: &mut Connection,
-    keys: &Keys,
-    ballots: &mut [Pending],
-    locked: bool,
-) -> Result<(), queue::Error> {
-    if locked {
-        // Waiting for the lock has a limit of its own; each exchange keeps its time-out.
-        connection.set_deadline(None);
-    }
-    claim_marks(connection, keys, ballots)?;
-    failpoint::pass(Step::Claimed);
-    let mut open: Vec<&mut Pending> = ballots.iter_mut().filter(|one| one.refused.is_none()).collect();
-    let mut entries: Vec<String> = Vec::new();
-    for one in &open {
-        match entries.last_mut().filter(|entry| entry.len() < ENTRY_MAX_LEN) {
-            Some(entry) => write_line(entry, &one.ballot),
-            None => {
-                let mut entry = String::new();
-                write_line(&mut entry, &one.ballot);
-                entries.push(entry);
-            }
-        }
-    }
-    if open.is_empty() {
-        return Ok(());
-    }
-    let lock = if locked { Some(Lock::acquire(connection, keys)?) } else { None };
-    queue::enqueue(connection, keys, &entries)?;
-    open.iter_mut().for_each(|one| one.copies += 1);
-    if let Some(lock) = lock {
-        lock.release(connection, keys)?;
-    }
-    let marks: Vec<_> = open.iter().filter_map(|one| mark_of(keys, one)).collect();
-    queue::confirm(connection, &marks)?;
-    failpoint::pass(Step::Confirmed);
-    Ok(())
-}
-
-/// A mark is claimed on the first server that can; on a further one it would only find itself.
-fn claim_marks(connection: &mut Connection, keys: &Keys, ballots: &mut [Pending]) -> Result<(), queue::Error> {
-    let mut named: Vec<&mut Pending> = ballots.iter_mut().filter(|one| mark_of(keys, one).is_some()).collect();
-    let marks: Vec<_> = named.iter().filter_map(|one| mark_of(keys, one)).collect();
-    for (one, claim) in named.iter_mut().zip(queue::claim(connection, &marks)?).filter(|(one, _)| one.copies == 0) {
-        let poll = one.ballot.poll.clone();
-        one.refused = match claim {
-            Claim::Made => None,
-            Claim::Pending => Some(Box::new(Refusal::UnderWay(poll))),
-            Claim::Taken => Some(Box::new(Refusal::AlreadyVoted(poll))),
-        };
-    }
-    Ok(())
-}
-
-fn mark_of(keys: &Keys, one: &Pending) -> Option<String> {
-    one.named.then(|| keys.voted(&one.ballot.poll, &one.ballot.identity.0))
 }

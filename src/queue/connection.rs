@@ -5,14 +5,16 @@
 //! it is the caller's to drop. There is no pool and no reconnect here: a ticket is only good on the
 //! connection it was taken on, and a hidden reconnect would break that rule without a trace.
 
-use std::net::{TcpStream, ToSocketAddrs};
+use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
 use memcache::exp::{MetaCommand, MetaConnection, MetaOp, MetaResponse, ReturnCode, build_noop};
 
 use super::error::Error;
+use super::kind;
 use super::names::{Address, Keys, Prefix};
 use super::ticket::Ticket;
+use super::transport;
 
 /// How long an item stays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +51,8 @@ pub struct Connection {
     inner: MetaConnection,
     exchange_limit: Duration,
     until: Option<Instant>,
+    /// Whether the server has answered on this connection as memcached with the meta protocol does.
+    proven: bool,
     /// For the next entry: a ticket is good on this connection only, so it is kept here.
     pub(super) ahead: Ahead,
 }
@@ -80,29 +84,16 @@ impl Connection {
     /// [`Error::Connect`]. Looking up a host name is the resolver's time, not counted here: use addresses
     /// where that matters.
     pub fn open(address: &Address, timeout: Duration) -> Result<Connection, Error> {
-        let fail = |source| Error::Connect { server: address.clone(), source };
-        let deadline = Instant::now() + timeout;
-        let mut last = None;
-        for target in address.as_str().to_socket_addrs().map_err(fail)? {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                break;
-            }
-            match TcpStream::connect_timeout(&target, left) {
-                Ok(stream) => {
-                    stream.set_nodelay(true).map_err(fail)?;
-                    return Ok(Connection {
-                        address: address.clone(),
-                        inner: MetaConnection::from_stream(stream),
-                        exchange_limit: timeout,
-                        until: None,
-                        ahead: Ahead::default(),
-                    });
-                }
-                Err(error) => last = Some(error),
-            }
-        }
-        Err(fail(last.unwrap_or_else(|| std::io::ErrorKind::TimedOut.into())))
+        let stream = transport::connect(address, timeout)
+            .map_err(|source| Error::Connect { server: address.clone(), source })?;
+        Ok(Connection {
+            address: address.clone(),
+            inner: MetaConnection::from_stream(stream),
+            exchange_limit: timeout,
+            until: None,
+            proven: false,
+            ahead: Ahead::default(),
+        })
     }
 
     /// Drops the connection and makes a new one to the same server. For readers only: a ticket taken before must
@@ -146,11 +137,30 @@ impl Connection {
         let left = self.until.map(|until| until.saturating_duration_since(Instant::now()));
         let limit = left.map_or(self.exchange_limit, |left| left.min(self.exchange_limit));
         self.inner.set_io_timeout(Some(limit));
-        self.inner.execute_batch(commands).map_err(|source| Error::Exchange {
-            server: self.address.clone(),
-            key: key.to_string(),
-            source,
-        })
+        match self.inner.execute_batch(commands) {
+            Ok(answers) => {
+                self.proven = true;
+                Ok(answers)
+            }
+            Err(source) => Err(self.failed(source, key)),
+        }
+    }
+
+    /// What an exchange failed with. A server that has not answered properly once, or does not know a command, may be of
+    /// another kind than weir needs. That is found out only now, so that a server of the right kind costs no
+    /// further round trip. One that is silent is not asked again: it is more likely down, and a voter waits.
+    fn failed(&self, source: memcache::exp::Error, key: &str) -> Error {
+        let server = self.address.clone();
+        let suspect = match &source {
+            memcache::exp::Error::Io(error) => !self.proven && error.kind() != ErrorKind::TimedOut,
+            memcache::exp::Error::Rejected(answer) => !self.proven || answer == "ERROR",
+            memcache::exp::Error::Server(_) => false,
+            _ => !self.proven,
+        };
+        if suspect && let Some(why) = kind::why_unsupported(&server, self.exchange_limit) {
+            return Error::NotSupported { server, why };
+        }
+        Error::Exchange { server, key: key.to_string(), source }
     }
 
     pub(super) fn unexpected(&self, key: &str, response: &MetaResponse) -> Error {

@@ -1,7 +1,9 @@
 //! What can go wrong with a memcached server, always with the server's name and, where there is one, the key.
 
 use std::io;
+use std::time::Duration;
 
+use super::kind;
 use super::names::Address;
 
 /// An error's text, but for a time-out, which the system calls "resource temporarily unavailable".
@@ -62,6 +64,15 @@ pub enum Error {
         /// The number of slots tried.
         attempts: u32,
     },
+    /// The server answers, but not as a memcached that weir can use: it speaks TLS, wants a login, lacks the meta
+    /// protocol, or is something else. It is a matter of settings, and will not pass.
+    #[error("memcached {server}: {why}")]
+    NotSupported {
+        /// The server.
+        server: Address,
+        /// What it is, and what to do.
+        why: String,
+    },
     /// The server failed a moment ago and is left alone for now.
     #[error("{why}")]
     Resting {
@@ -71,6 +82,24 @@ pub enum Error {
 }
 
 impl Error {
+    /// The same, unless the server is silent because it is of a kind that cannot be used: one that waits for a TLS
+    /// handshake or a command of the binary protocol. It takes up to twice `timeout`, so it is for a start, not for
+    /// a voter who waits.
+    pub fn or_unsupported(self, timeout: Duration) -> Error {
+        match &self {
+            Error::Exchange { server, source: memcache::exp::Error::Io(error), .. }
+                if error.kind() == io::ErrorKind::TimedOut =>
+            {
+                let server = server.clone();
+                match kind::why_silent(&server, timeout) {
+                    Some(why) => Error::NotSupported { server, why },
+                    None => self,
+                }
+            }
+            _ => self,
+        }
+    }
+
     /// Whether the server refused to store something because it has no memory left and may not evict.
     pub fn is_out_of_memory(&self) -> bool {
         let refused = |source: &memcache::exp::Error| match source {

@@ -5,11 +5,14 @@
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
-use std::net::{TcpStream, ToSocketAddrs};
 use std::time::Duration;
 
+use rand::RngExt;
+
+use super::connection::{Connection, Lifetime};
 use super::error::Error;
-use super::names::Address;
+use super::names::{Address, Keys};
+use super::transport;
 
 /// A server's state at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,8 +25,10 @@ pub struct Health {
     pub limit_bytes: u64,
     /// Items evicted while still wanted, since it started: each may have been a vote.
     pub evictions: u64,
-    /// Items that it refused to store for want of memory, since it started.
-    pub refused_stores: u64,
+    /// How often it refused to store something for want of memory, since it started.
+    pub no_memory: u64,
+    /// How often it refused to store something that is larger than it allows, since it started.
+    pub too_large: u64,
     /// Whether it evicts when full (`true`), or answers with an error as with `-M` (`false`).
     pub may_evict: bool,
     /// Seconds since it started.
@@ -43,15 +48,40 @@ pub fn health(address: &Address, timeout: Duration) -> Result<Health, Error> {
         used_bytes: number("bytes"),
         limit_bytes: number("limit_maxbytes"),
         evictions: number("evictions"),
-        refused_stores: number("store_no_memory"),
+        no_memory: number("store_no_memory"),
+        too_large: number("store_too_large"),
         may_evict: fields.get("settings evictions").is_none_or(|value| value != "off"),
         uptime_seconds: number("uptime"),
     })
 }
 
+/// How large the items are whose memory is looked for, their keys not counted: a voter's mark, and an entry with one
+/// ballot. A full server has memory for some sizes and not for others.
+const PROBE_BYTES: [usize; 2] = [25, 60];
+
+/// For how many seconds the probe's items stay.
+const PROBE_SECONDS: u32 = 1;
+
+/// Whether the server has memory for a vote just now. It stores items of a vote's sizes, and of the size `also`, under
+/// keys that nobody uses, so nothing is overwritten and nothing that is there is removed; they expire after a second. The
+/// connection must not be used afterwards if the answer is `false`.
+///
+/// # Errors
+/// [`Error`] when the server failed in another way.
+pub fn takes_votes(connection: &mut Connection, keys: &Keys, also: Option<usize>) -> Result<bool, Error> {
+    for length in PROBE_BYTES.into_iter().chain(also) {
+        let key = keys.probe(rand::rng().random());
+        match connection.add(&key, &vec![b'x'; length], Lifetime::Seconds(PROBE_SECONDS)) {
+            Ok(_) => {}
+            Err(error) if error.is_out_of_memory() => return Ok(false),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(true)
+}
+
 fn stats(address: &Address, timeout: Duration) -> std::io::Result<HashMap<String, String>> {
-    let target = address.as_str().to_socket_addrs()?.next().ok_or(std::io::ErrorKind::NotFound)?;
-    let mut stream = TcpStream::connect_timeout(&target, timeout)?;
+    let mut stream = transport::connect(address, timeout)?;
     stream.set_read_timeout(Some(timeout))?;
     stream.set_write_timeout(Some(timeout))?;
     stream.write_all(b"stats\r\nstats settings\r\n")?;

@@ -14,6 +14,7 @@
 //! | `P-epoch-N` | ticket 0 of the `N`th epoch begun since the server started | never |
 //! | `P-head` | the last ticket deleted after its commit, and the server's id | never |
 //! | `P-flushed` | when the queue was last drained to its end: for people and monitors | never |
+//! | `P-probe-R` | nothing: `status` stores it to see whether a vote would be stored | after 1 second |
 //! | `P-legacy` | the epoch under which tickets of epoch 0 are drained (see [`ticket`]) | never |
 //!
 //! # States of a slot
@@ -48,6 +49,7 @@
 mod connection;
 mod error;
 pub mod health;
+mod kind;
 mod lock;
 mod mark;
 mod names;
@@ -57,6 +59,7 @@ mod server_id;
 mod slots;
 mod start;
 pub mod ticket;
+mod transport;
 mod writer;
 
 pub use connection::{Connection, Leased, Lifetime};

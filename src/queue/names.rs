@@ -3,6 +3,7 @@
 //! Keys are made here and nowhere else, out of parts that cannot hold a blank or a control byte.
 
 use std::fmt;
+use std::path::Path;
 
 use crate::slug::{Slug, shown};
 
@@ -11,23 +12,46 @@ use super::ticket::Ticket;
 /// memcached's own port, used when an address names none.
 const DEFAULT_PORT: u16 = 11211;
 
-/// A memcached server as it was written: `host:port`. It names the server in messages and is part of its
-/// queue's name in the database, so every host must spell it alike.
+/// What the address of a Unix socket begins with.
+const UNIX: &str = "unix:";
+
+/// The longest path that the system takes for a Unix socket, in bytes.
+const SOCKET_PATH_MAX: usize = 107;
+
+/// A memcached server as it was written: `host:port`, or `unix:/path` for a Unix socket. It names the server in
+/// messages and ranks it, so every host must spell it alike.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Address(Box<str>);
 
 /// Why a text is no [`Address`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}: expected host:port, such as 127.0.0.1:11211 or [::1]:11211")]
-pub struct AddressError(String);
+pub enum AddressError {
+    /// It is not `host:port`.
+    #[error("{0}: expected host:port or unix:/path, such as 127.0.0.1:11211, [::1]:11211 or unix:/run/memcached.sock")]
+    HostPort(String),
+    /// It begins with `unix:` or a slash, and is no socket's address.
+    #[error(
+        "{0}: expected unix: and an absolute path of at most {SOCKET_PATH_MAX} bytes without commas and control \
+         characters, such as unix:/run/memcached.sock"
+    )]
+    SocketPath(String),
+}
 
 impl Address {
-    /// Parses `host:port`, `[v6]:port`, or a bare `host` (port 11211).
+    /// Parses `host:port`, `[v6]:port`, a bare `host` (port 11211), or `unix:/path`.
     ///
     /// # Errors
-    /// [`AddressError`] when the host is empty or odd, or the port is no number from 1 to 65535.
+    /// [`AddressError`] when the host is empty or odd, the port is no number from 1 to 65535, or the path is relative,
+    /// too long, or has a comma (which separates addresses) or a control character.
     pub fn new(text: &str) -> Result<Address, AddressError> {
-        let fail = || AddressError(shown(text));
+        if let Some(path) = text.strip_prefix(UNIX) {
+            return Address::of_socket(path).ok_or_else(|| AddressError::SocketPath(shown(text)));
+        }
+        // A path without "unix:", or what a comma has cut off from one.
+        if text.starts_with('/') {
+            return Err(AddressError::SocketPath(shown(text)));
+        }
+        let fail = || AddressError::HostPort(shown(text));
         let (host, port) = match text.rsplit_once(':') {
             Some((host, port)) if !host.contains(':') || host.ends_with(']') => (host, Some(port)),
             _ => (text, None),
@@ -47,9 +71,22 @@ impl Address {
         if valid { Ok(Address(format!("{host}:{port}").into())) } else { Err(fail()) }
     }
 
-    /// `host:port`.
+    /// Several leading slashes are one, so that `unix:///run/x` is the same address as `unix:/run/x`.
+    fn of_socket(path: &str) -> Option<Address> {
+        let rest = path.strip_prefix('/')?.trim_start_matches('/');
+        let clean = !rest.chars().any(|char| char.is_control() || char == ',');
+        let fits = !rest.is_empty() && rest.len() < SOCKET_PATH_MAX;
+        (clean && fits).then(|| Address(format!("{UNIX}/{rest}").into()))
+    }
+
+    /// `host:port` or `unix:/path`.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The path, if this is a Unix socket.
+    pub fn socket_path(&self) -> Option<&Path> {
+        self.0.strip_prefix(UNIX).map(Path::new)
     }
 }
 
@@ -131,14 +168,19 @@ impl Keys {
         self.under(format_args!("epoch-{number}"))
     }
 
-    /// The server's id.
+    /// When the queue was last drained to its end, in milliseconds of Unix time.
+    pub fn flushed(&self) -> String {
+        self.under(format_args!("flushed"))
+    }
+
+    /// The server's own id, which tells it from others at the same address.
     pub fn server(&self) -> String {
         self.under(format_args!("server"))
     }
 
-    /// When the queue was last drained to its end, in milliseconds of Unix time.
-    pub fn flushed(&self) -> String {
-        self.under(format_args!("flushed"))
+    /// An item of no meaning, stored to find out whether the server has memory for a vote: as long as a slot's key.
+    pub fn probe(&self, random: u64) -> String {
+        self.under(format_args!("probe-{random:017x}"))
     }
 
     /// The slot of a ticket.
@@ -177,10 +219,21 @@ mod tests {
             ("127.0.0.1:11211", "127.0.0.1:11211"),
             ("cache-1.example", "cache-1.example:11211"),
             ("[::1]:11300", "[::1]:11300"),
+            ("unix:/run/memcached.sock", "unix:/run/memcached.sock"),
+            ("unix:///run/a b/ü.sock", "unix:/run/a b/ü.sock"),
         ] {
             assert_eq!(Address::new(text).unwrap().as_str(), want);
         }
+        let socket = Address::new("unix:/run/memcached.sock").unwrap();
+        assert_eq!(socket.socket_path(), Some(Path::new("/run/memcached.sock")));
+        assert_eq!(Address::new("unix:1").unwrap_err(), AddressError::SocketPath("\"unix:1\"".into()));
+        assert_eq!(Address::new("h:1").unwrap().socket_path(), None);
         for bad in ["", ":11211", "host:", "host:0", "host:70000", "a b:1", "::1", "[::g]:1", "h\r\n:1", "http://h:1"] {
+            assert!(Address::new(bad).is_err(), "{bad:?}");
+        }
+        let long = format!("unix:/{}", "x".repeat(107));
+        assert!(Address::new(&long[..long.len() - 1]).is_ok());
+        for bad in ["unix:", "unix:/", "unix:run/memcached.sock", "unix:/a,b", "unix:/a\nb", "unix:@x", long.as_str()] {
             assert!(Address::new(bad).is_err(), "{bad:?}");
         }
     }

@@ -17,6 +17,24 @@ const MAX: u64 = u64::MAX >> 2;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ServerId(u64);
 
+impl ServerId {
+    /// The id that a number stands for.
+    pub const fn new(value: u64) -> ServerId {
+        ServerId(value)
+    }
+
+    /// Reads what [`fmt::Display`] writes: 16 hexadecimal digits in lower case.
+    pub fn parse(text: &str) -> Option<ServerId> {
+        let hex = text.len() == 16 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        hex.then(|| u64::from_str_radix(text, 16).ok().map(ServerId)).flatten()
+    }
+
+    /// The number.
+    pub const fn value(self) -> u64 {
+        self.0
+    }
+}
+
 impl fmt::Display for ServerId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:016x}", self.0)
@@ -37,4 +55,19 @@ pub fn server_id(connection: &mut Connection, keys: &Keys) -> Result<ServerId, E
 /// [`Error`], naming the key.
 pub fn known_server_id(connection: &mut Connection, keys: &Keys) -> Result<Option<ServerId>, Error> {
     Ok(connection.counter(&keys.server())?.map(|(id, _)| ServerId(id)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_read_as_it_is_written() {
+        for value in [0, 1, u64::MAX, 0x0123_4567_89ab_cdef] {
+            assert_eq!(ServerId::parse(&ServerId::new(value).to_string()), Some(ServerId::new(value)));
+        }
+        for bad in ["", "1", "0123456789abcdeF", "0123456789abcdef0", "host:11211", "+123456789abcdef"] {
+            assert_eq!(ServerId::parse(bad), None, "{bad}");
+        }
+    }
 }

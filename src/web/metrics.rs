@@ -198,6 +198,14 @@ impl Text {
         for (server, evictions) in servers.iter().filter_map(|one| Some((&one.server, one.evictions?))) {
             self.line("weir_server_evictions_total", &server_label(server), evictions);
         }
+        self.head("weir_server_refused_total", "counter", "Items that a memcached server refused for want of memory.");
+        for (server, refused) in servers.iter().filter_map(|one| Some((&one.server, one.no_memory?))) {
+            self.line("weir_server_refused_total", &server_label(server), refused);
+        }
+        self.head("weir_server_takes_votes", "gauge", "Whether a memcached server has memory for a vote.");
+        for (server, takes) in servers.iter().filter_map(|one| Some((&one.server, one.takes_votes?))) {
+            self.line("weir_server_takes_votes", &server_label(server), u8::from(takes));
+        }
         if let Some(files) = status.spool_files {
             self.gauge("weir_spool_files", "Files that wait in the spool.", files);
         }
@@ -209,5 +217,6 @@ impl Text {
 }
 
 fn server_label(server: &str) -> String {
-    format!("server=\"{server}\"")
+    // The path of a Unix socket may have them.
+    format!("server=\"{}\"", server.replace('\\', "\\\\").replace('"', "\\\""))
 }

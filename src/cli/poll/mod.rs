@@ -61,12 +61,27 @@ enum Command {
     Verify(verify::Args),
 }
 
+impl Command {
+    /// Whether servers of a kind that cannot be used are refused before it begins. Not for a single vote, which finds out by
+    /// itself and so costs no further round trip, and not for what only reads: that says what it could not read.
+    fn checks_servers(&self) -> bool {
+        match self {
+            Command::Vote(args) => args.is_batch(),
+            Command::Create(_) | Command::Flush(_) | Command::Open(_) | Command::Close(_) | Command::Serve(_) => true,
+            _ => false,
+        }
+    }
+}
+
 impl Args {
     /// Runs the command.
     pub fn run(self, out: &mut Output) -> Result<()> {
         let more = if let Command::Serve(args) = &self.command { args.flags() } else { Vec::new() };
         let config = self.settings.config(&more)?;
         let settings = settings_of(&config)?;
+        if self.command.checks_servers() {
+            settings.check_servers()?;
+        }
         match self.command {
             Command::Create(args) => args.run(settings, out),
             Command::Vote(args) => args.run(settings, out),

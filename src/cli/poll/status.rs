@@ -9,7 +9,9 @@ use serde::Serialize;
 use crate::cli::exit::{Partly, Told};
 use crate::cli::output::{Output, duration_text};
 use crate::cli::settings::{Settings, read_duration};
-use crate::poll::check::{Limits, Problem, problems};
+use crate::poll::check::{
+    Limits, Problem, missing_text, no_memory, problems, repeated_servers, several_servers, stranded_text,
+};
 use crate::poll::status::{LockState, ServerStatus, Status, status};
 use crate::store;
 
@@ -24,8 +26,10 @@ With --check it prints one line a problem on standard output and exits 1, or one
 begins with \"ok\" and exits 0. So a Nagios-like monitor shows a WARNING with the worst
 problem in its first line, and cron, where --quiet leaves out the \"ok\", mails only when
 there is a problem. A problem is: a server, the database or the spool that cannot be asked,
-evictions, dead letters, and anything beyond the limits below. Silence is a problem only while
-something waits or a poll is open.
+two addresses of one server, several servers at one address, votes left in the queue of a
+server or prefix that is no longer configured, a server without memory for a vote (found by
+storing items that expire after 1 s), evictions, dead letters, and anything beyond the limits
+below. Silence is a problem only while something waits or a poll is open.
 
 Examples:
   weir poll status
@@ -39,6 +43,9 @@ pub struct Args {
     /// Tell only what needs a person; exit 1 if anything does
     #[arg(long)]
     check: bool,
+    /// Clear the record of entries that are missing because the database went back to an earlier state
+    #[arg(long, conflicts_with_all = ["check", "json"])]
+    clear_missing: bool,
     #[command(flatten)]
     limits: LimitArgs,
 }
@@ -74,6 +81,10 @@ struct Checked<'a> {
 impl Args {
     pub(super) fn run(self, settings: Settings, out: &mut Output) -> Result<()> {
         let store = store::open(&settings.database, DATABASE_PATIENCE);
+        if self.clear_missing {
+            store?.forget_missing()?;
+            return Ok(());
+        }
         let status =
             status(&settings.memcached, &settings.keys, settings.timeout, settings.copies, store, &settings.spool);
         if self.check {
@@ -123,7 +134,18 @@ impl Args {
 fn print(status: &Status, settings: &Settings, out: &mut Output) -> Result<()> {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
-    table.set_header(["SERVER", "DEPTH", "OLDEST", "LOCK", "MEMORY", "EVICTED", "WHEN FULL", "LAST FLUSH"]);
+    table.set_header([
+        "SERVER",
+        "ID",
+        "DEPTH",
+        "OLDEST",
+        "LOCK",
+        "MEMORY",
+        "EVICTED",
+        "REFUSED",
+        "WHEN FULL",
+        "LAST FLUSH",
+    ]);
     for server in &status.servers {
         table.add_row(row(server));
     }
@@ -131,6 +153,9 @@ fn print(status: &Status, settings: &Settings, out: &mut Output) -> Result<()> {
     for server in &status.servers {
         warn_of(server, out);
     }
+    repeated_servers(status).iter().for_each(|(_, message)| out.warning(message));
+    status.missing.iter().for_each(|missing| out.warning(missing_text(missing)));
+    status.stranded.iter().for_each(|queue| out.warning(stranded_text(queue)));
     let unknown = || "unknown".to_string();
     let number = |number: Option<u64>| number.map_or_else(unknown, |number| number.to_string());
     let folder = settings.spool.folder().display();
@@ -161,17 +186,23 @@ fn warn_of(server: &ServerStatus, out: &mut Output) {
     if let Some(error) = &server.error {
         out.warning(error);
     }
+    if let Some(message) = several_servers(server) {
+        out.warning(message);
+    }
+    if let Some(message) = no_memory(server) {
+        out.warning(message);
+    }
     if server.evictions.is_some_and(|evictions| evictions > 0) {
         out.warning(format_args!("{name} has evicted items: votes may be lost; give it more memory and -M"));
     } else if server.may_evict == Some(true) {
         out.warning(format_args!("{name} evicts entries when full: start it with -M"));
     }
     if server.lock == Some(LockState::Stuck) {
-        out.warning(format_args!("{name}: the lock is held for over a second; the next flush takes it over"));
+        out.warning(format_args!("{name}: the lock of legacy writers has been held for over a second; the next one that wants it takes it over"));
     }
 }
 
-fn row(server: &ServerStatus) -> [String; 8] {
+fn row(server: &ServerStatus) -> [String; 10] {
     let dash = || "-".to_string();
     let number = |number: Option<u64>| number.map_or_else(dash, |number| number.to_string());
     let lock = server.lock.map(|lock| match lock {
@@ -180,17 +211,23 @@ fn row(server: &ServerStatus) -> [String; 8] {
         LockState::Stuck => "held > 1 s",
     });
     let memory = server.used_bytes.zip(server.limit_bytes);
-    let memory = memory.map(|(used, limit)| format!("{} of {} MiB", used >> 20, limit >> 20));
+    // What is in use says nothing on a server whose memory is all set aside for items of other sizes.
+    let memory = memory.map(|(used, limit)| match server.takes_votes {
+        Some(false) => format!("full ({} MiB)", limit >> 20),
+        _ => format!("{} of {} MiB", used >> 20, limit >> 20),
+    });
     let when_full = server.may_evict.map(|evicts| if evicts { "evicts" } else { "refuses" }.to_string());
     let flushed = server.flushed_at.as_ref().zip(server.since_flush_ms);
     let never = || if server.error.is_some() { dash() } else { "never".into() };
     [
         server.server.clone(),
+        server.server_id.clone().unwrap_or_else(dash),
         number(server.depth),
         server.oldest_ms.map_or_else(dash, age),
         lock.map_or_else(dash, Into::into),
         memory.unwrap_or_else(dash),
         number(server.evictions),
+        number(server.no_memory),
         when_full.unwrap_or_else(dash),
         flushed.map_or_else(never, |(at, since)| format!("{at} ({} ago)", age(since))),
     ]

@@ -69,6 +69,11 @@ struct Receipt<'a> {
 }
 
 impl Args {
+    /// Whether it casts a batch.
+    pub(super) fn is_batch(&self) -> bool {
+        self.batch.is_some()
+    }
+
     pub(super) fn run(self, settings: Settings, out: &mut Output) -> Result<()> {
         if let Some(file) = &self.batch {
             let id = self.batch_id.as_deref().map(BatchId::new).transpose()?;
@@ -83,7 +88,11 @@ impl Args {
         let voter = self.voter.as_deref().map(Voter::new).transpose()?;
         let copies = settings.copies;
         let vote = Vote { poll: poll.clone(), picks: self.choices.into(), voter };
-        let deposit = settings.booth(self.locked).cast(vec![vote]);
+        let deposit = settings.booth(self.locked).strict().cast(vec![vote]);
+        let taken = |outcome: &Outcome| matches!(outcome, Outcome::Taken(..));
+        if !deposit.unsupported.is_empty() && !deposit.outcomes.iter().any(taken) {
+            return Err(Usage(format!("{}; the vote was NOT taken", deposit.unsupported.join("; "))).into());
+        }
         for outcome in deposit.outcomes {
             match outcome {
                 Outcome::Refused(refusal) => return Err((*refusal).into()),

@@ -2,9 +2,13 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use rustix::process::Signal;
+use tempfile::TempDir;
 
 use super::{free_port, is_root, program, signal, wait_until};
 
@@ -13,6 +17,10 @@ pub(crate) struct Memcached {
     port: u16,
     memory_mib: u32,
     child: Option<Child>,
+    /// Further options of its command line.
+    options: Vec<String>,
+    /// Where its Unix socket is, if it listens on one instead of a port.
+    folder: Option<TempDir>,
 }
 
 impl Memcached {
@@ -23,14 +31,47 @@ impl Memcached {
 
     /// Starts one with `-M` and so much memory.
     pub(crate) fn start_with_memory(memory_mib: u32) -> Memcached {
-        let mut server = Memcached { port: free_port(), memory_mib, child: None };
+        Memcached::start_as(memory_mib, &[], None)
+    }
+
+    /// Starts one with these options as well.
+    #[allow(dead_code, reason = "tests/it starts servers that weir cannot use")]
+    pub(crate) fn start_with(options: &[&str]) -> Memcached {
+        Memcached::start_as(256, options, None)
+    }
+
+    /// Starts one on a Unix socket.
+    #[allow(dead_code, reason = "tests/it")]
+    pub(crate) fn start_on_socket() -> Memcached {
+        let folder = tempfile::Builder::new().prefix("weir-socket").tempdir().unwrap();
+        // The server is another user when it makes its socket.
+        std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
+        Memcached::start_as(256, &[], Some(folder))
+    }
+
+    fn start_as(memory_mib: u32, options: &[&str], folder: Option<TempDir>) -> Memcached {
+        let options = options.iter().map(ToString::to_string).collect();
+        let mut server = Memcached { port: free_port(), memory_mib, child: None, options, folder };
         server.restart();
         server
     }
 
-    /// `host:port`.
+    /// `host:port` or `unix:/path`.
     pub(crate) fn address(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+        match self.socket() {
+            Some(path) => format!("unix:{}", path.display()),
+            None => format!("127.0.0.1:{}", self.port),
+        }
+    }
+
+    /// Its port.
+    #[allow(dead_code, reason = "tests/it")]
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    fn socket(&self) -> Option<PathBuf> {
+        self.folder.as_ref().map(|folder| folder.path().join("memcached.sock"))
     }
 
     /// Kills it with -9: everything it held is gone.
@@ -45,12 +86,20 @@ impl Memcached {
     pub(crate) fn restart(&mut self) {
         self.kill();
         let mut command = Command::new(program("memcached", "memcached"));
-        command.args(["-l", "127.0.0.1", "-M", "-m", &self.memory_mib.to_string(), "-p", &self.port.to_string()]);
+        command.args(["-M", "-m", &self.memory_mib.to_string()]).args(&self.options);
+        let socket = self.socket();
+        match &socket {
+            Some(path) => command.arg("-s").arg(path),
+            None => command.args(["-l", "127.0.0.1", "-p", &self.port.to_string()]),
+        };
         if is_root() {
             command.args(["-u", "nobody"]);
         }
         self.child = Some(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
-        wait_until("memcached answers", || TcpStream::connect(self.address()).is_ok());
+        wait_until("memcached answers", || match &socket {
+            Some(path) => UnixStream::connect(path).is_ok(),
+            None => TcpStream::connect(self.address()).is_ok(),
+        });
     }
 
     /// Starts it again, empty, with so much memory.
@@ -153,6 +202,13 @@ impl Talk {
     pub(crate) fn ttl(&mut self, key: &str) -> Option<u64> {
         self.say(&format!("mg {key} t\r\n"));
         self.line().strip_prefix("HD t")?.parse().ok()
+    }
+
+    /// `flush_all`: everything is gone at once.
+    #[allow(dead_code, reason = "tests/it")]
+    pub(crate) fn flush_all(&mut self) {
+        self.say("flush_all\r\n");
+        assert_eq!(self.line(), "OK");
     }
 
     /// `delete`.
