@@ -54,9 +54,10 @@ struct Spike {
 }
 
 /// Voters and a flusher; the database is saved at some moment and put back at a later one.
-fn spike(memcached: &Memcached, seed: u64, keep: Duration) -> Spike {
+fn spike(memcached: &mut Memcached, seed: u64, keep: Duration) -> Spike {
+    memcached.restart();
     let mut random = ChaCha8Rng::seed_from_u64(seed);
-    let site = Site::new(&[memcached]).with("WEIR_PREFIX", format!("spike-{seed}"));
+    let site = Site::new(&[memcached]);
     site.create_now();
     let backend = Backend { keep, ..backend(memcached, &site) };
     let batcher = Batcher::start(&backend, Limits::default()).unwrap();
@@ -107,10 +108,10 @@ fn spike(memcached: &Memcached, seed: u64, keep: Duration) -> Spike {
 
 #[test]
 fn no_vote_is_lost_in_a_database_that_goes_back_by_less_than_entries_are_kept() {
-    let memcached = Memcached::start();
+    let mut memcached = Memcached::start();
     let mut votes = 0;
     for seed in 0..100 {
-        let Spike { acknowledged, counted, missing } = spike(&memcached, seed, Duration::from_secs(60));
+        let Spike { acknowledged, counted, missing } = spike(&mut memcached, seed, Duration::from_secs(60));
         assert_eq!((acknowledged.difference(&counted).count(), missing), (0, 0), "seed {seed}");
         votes += acknowledged.len();
     }
@@ -119,10 +120,10 @@ fn no_vote_is_lost_in_a_database_that_goes_back_by_less_than_entries_are_kept() 
 
 #[test]
 fn votes_that_a_database_lost_by_going_back_further_than_entries_are_kept_are_reported() {
-    let memcached = Memcached::start();
+    let mut memcached = Memcached::start();
     let mut lost_in_all = 0;
     for seed in 0..20 {
-        let Spike { acknowledged, counted, missing } = spike(&memcached, seed, Duration::ZERO);
+        let Spike { acknowledged, counted, missing } = spike(&mut memcached, seed, Duration::ZERO);
         let lost = acknowledged.difference(&counted).count() as u64;
         assert!(missing > 0 || lost == 0, "seed {seed}: {lost} votes are lost and {missing} slots reported");
         lost_in_all += lost;
