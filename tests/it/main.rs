@@ -11,6 +11,7 @@ mod bad_input;
 mod batcher;
 mod batches;
 mod commands;
+mod database_faults;
 mod dead_letters;
 mod definitions;
 mod examples;
