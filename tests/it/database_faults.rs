@@ -67,12 +67,12 @@ fn a_database_that_is_up_but_not_ready_counts_as_down() {
         &["poll", "export", "now"],
         &["poll", "verify"],
         &["poll", "list"],
-        &["poll", "dead-letters"],
+        &["poll", "dead-letters", "list"],
     ] {
         let message = ground.site.fails(1, command);
         assert!(message.contains("1047") && message.contains(ground.proxy.address()), "{command:?}: {message}");
     }
-    assert_eq!(ground.site.status()["servers"][0]["depth"], json!(10));
+    assert_eq!(ground.site.status()["servers"][0]["depth"], json!(1));
     ground.memcached.kill();
     assert_eq!(ground.vote(), "spooled");
     ground.memcached.restart();
@@ -88,7 +88,7 @@ fn an_answer_that_cannot_be_read_is_an_error_and_no_panic() {
         ground.proxy.set_for(text, Fate::Garbage);
         let output = ground.site.command(&["poll", "flush"]).output().unwrap();
         assert_eq!(output.status.code(), Some(1), "{text}: {}", stderr(&output));
-        assert!(stderr(&output).contains("cannot be read"), "{}", stderr(&output));
+        assert!(stderr(&output).contains(ground.proxy.address()), "{}", stderr(&output));
         ground.proxy.lift();
         ground.site.ok(&["poll", "flush"]);
     }

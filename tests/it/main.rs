@@ -12,6 +12,8 @@ mod batcher;
 mod batches;
 mod commands;
 mod database_faults;
+mod database_hosts;
+mod database_sessions;
 mod dead_letters;
 mod definitions;
 mod examples;
