@@ -13,7 +13,9 @@
 //! library starts itself, and what a probe does here is done to the whole process anyway. That way it is the real
 //! program, `weir poll vote` or `weir poll flush`, that dies at its step.
 //!
-//! It refuses to decide anything: no result changes, no error is made up. What fails does so because a process was gone.
+//! No result changes and no error is made up: what fails does so because a process was gone. Two variables switch off what
+//! keeps a Galera cluster exact, so that a test can show that it is needed: `WEIR_FORCE_BULK=1` and
+//! `WEIR_SKIP_TRANSACTION_CHECK=1`.
 
 macro_rules! steps {
     ($($(#[$doc:meta])* $step:ident = $name:literal,)*) => {
@@ -129,6 +131,32 @@ pub fn pass(step: Step) {
     armed::pass(step);
 }
 
+/// Whether arrays of rows are to be sent to Galera too, which loses ballots there: for the test that proves it.
+#[cfg(not(feature = "failpoints"))]
+pub const fn bulk_is_forced() -> bool {
+    false
+}
+
+/// Whether arrays of rows are to be sent to Galera too, which loses ballots there: for the test that proves it.
+#[cfg(feature = "failpoints")]
+pub fn bulk_is_forced() -> bool {
+    armed::is_set("WEIR_FORCE_BULK")
+}
+
+/// Whether transactions are committed without the check that they are the ones that were begun: for the test that proves
+/// that the check is needed.
+#[cfg(not(feature = "failpoints"))]
+pub const fn transaction_check_is_skipped() -> bool {
+    false
+}
+
+/// Whether transactions are committed without the check that they are the ones that were begun: for the test that proves
+/// that the check is needed.
+#[cfg(feature = "failpoints")]
+pub fn transaction_check_is_skipped() -> bool {
+    armed::is_set("WEIR_SKIP_TRANSACTION_CHECK")
+}
+
 #[cfg(feature = "failpoints")]
 mod armed {
     use std::sync::LazyLock;
@@ -171,6 +199,10 @@ mod armed {
             _ => return None,
         };
         Some(Plan { step, action, left: AtomicU32::new(pass.parse().ok()?) })
+    }
+
+    pub(super) fn is_set(name: &str) -> bool {
+        std::env::var_os(name).is_some_and(|value| value == "1")
     }
 
     pub(super) fn pass(step: Step) {

@@ -132,7 +132,7 @@ impl Flusher {
         let mut stores = std::mem::take(&mut self.stores);
         stores.resize_with(self.work.site.memcached.len().clamp(1, DRAINS_AT_ONCE), || None);
         // The first before all others: it brings the tables up to date, and without it none need be tried.
-        self.work.open(&mut stores[0])?;
+        self.work.open(&mut stores[0])?.require_durable()?;
         let mut failed = None;
         for drained in self.work.drain_all(&mut stores, holes, watch) {
             let address = &self.work.site.memcached[drained.index];

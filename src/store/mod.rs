@@ -13,7 +13,12 @@
 mod batch;
 mod mysql;
 mod mysql_batch;
+mod mysql_error;
 mod mysql_letters;
+mod mysql_migrate;
+mod mysql_session;
+mod mysql_transaction;
+mod mysql_url;
 mod once;
 mod record;
 mod sqlite;
@@ -23,6 +28,7 @@ mod url;
 use std::fmt;
 use std::time::Duration;
 
+pub use mysql_url::MysqlUrl;
 pub use once::{Once, OnceError};
 pub use record::{Advance, Batch, Choice, DeadLetter, Folded, Identity, Poll, QueueRow, Row, Settled, Tally, Verdict};
 pub use url::{DatabaseUrl, DatabaseUrlError};
@@ -50,6 +56,8 @@ pub struct Failure {
     url: String,
     doing: &'static str,
     source: Cause,
+    /// The database is away or not ready for now.
+    unavailable: bool,
 }
 
 /// Why a call of the store came to nothing.
@@ -67,11 +75,22 @@ pub enum Error {
         /// The queue.
         queue: String,
     },
+    /// The server may lose what it commits, and the URL does not accept that. Nothing was written.
+    #[error("{}; nothing was written", .0.join("; "))]
+    UnsafeSettings(Vec<String>),
 }
 
 impl Error {
     fn new(url: &impl fmt::Display, doing: &'static str, source: impl Into<Cause>) -> Error {
-        Error::Failure(Failure { url: url.to_string(), doing, source: source.into() })
+        let source = source.into();
+        let unavailable = source.downcast_ref().is_some_and(sqlite::is_busy);
+        Error::Failure(Failure { url: url.to_string(), doing, source, unavailable })
+    }
+
+    /// Whether the database is away or not ready for now (down, read-only after a fail-over, not part of its cluster, busy),
+    /// rather than refusing for good: the same may work later, or on another host.
+    pub fn is_unavailable(&self) -> bool {
+        matches!(self, Error::Failure(failure) if failure.unavailable)
     }
 }
 
@@ -186,6 +205,24 @@ pub trait Store: Send {
     /// # Errors
     /// [`Error::Failure`]; whether it was done is then unknown, and doing it again is safe.
     fn settle_dead_letters(&mut self, verdicts: &[([u8; 16], Verdict)]) -> Result<Settled, Error>;
+
+    /// Settings of the server under which it may lose what it has committed: one sentence for each, which names the database
+    /// and says what to do. None where the URL accepts that (`durability=relaxed`).
+    ///
+    /// # Errors
+    /// [`Error::Failure`].
+    fn unsafe_settings(&mut self) -> Result<Vec<String>, Error>;
+
+    /// Refuses a database that may lose what it has committed: what a flush takes out of memcached would be nowhere.
+    ///
+    /// # Errors
+    /// [`Error::UnsafeSettings`], or [`Error::Failure`].
+    fn require_durable(&mut self) -> Result<(), Error> {
+        match self.unsafe_settings()? {
+            none if none.is_empty() => Ok(()),
+            settings => Err(Error::UnsafeSettings(settings)),
+        }
+    }
 }
 
 /// Connects to the database and brings its tables up to date. `patience` is how long any one answer of a database

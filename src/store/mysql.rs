@@ -2,36 +2,32 @@
 //!
 //! A batch is one transaction: the queue's head is locked with `FOR UPDATE NOWAIT` and compared, ballots go in
 //! as arrays of rows or multi-row `INSERT IGNORE` in key order, tallies are raised by the rows that were really inserted, the
-//! head is set, all is committed. Deadlocks between two writers of one poll are retried whole.
+//! head is set, all is committed. Deadlocks, and what a cluster answers in their place, are retried whole. After any other
+//! failure the connection is dropped, and the next call connects anew, to another host if there is one.
 
 use std::collections::HashMap;
-use std::error::Error as _;
-use std::io;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use mysql::Conn;
+use mysql::params;
 use mysql::prelude::Queryable;
-use mysql::{Conn, IsolationLevel, Opts, OptsBuilder, SslOpts, TxOpts, params};
-use url::Url;
 
 use crate::slug::Slug;
 
 use super::batch::{add_votes, in_key_order};
-use super::mysql_batch::{Manner, PACKET_MIN, is_deadlock, write};
+use super::mysql_batch::{Manner, write};
+use super::mysql_error::{is_answer, is_retryable, is_unavailable, is_unknown_variable, plain};
+use super::mysql_migrate::migrate;
+use super::mysql_session::{Session, connect, guarded};
+use super::mysql_transaction::{at_one_moment, begin, commit, rollback};
+use super::mysql_url::MysqlUrl;
 use super::record::{
     Advance, Batch, Choice, DeadLetter, Folded, Identity, Poll, QueueRow, Row, Settled, Tally, Verdict,
 };
-use super::url::without_password;
-use super::{Cause, Error, Once, Store, mysql_letters};
+use super::{Cause, Error, Failure, Once, Store, mysql_letters};
 
-mod migrations {
-    refinery::embed_migrations!("src/store/migrations/mysql");
-}
-
-/// How long a connection may take to come up.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// How often a batch is tried when the database chooses it as a deadlock's victim.
-const DEADLOCK_ATTEMPTS: u32 = 10;
+/// How often work is tried when the database chooses it as a deadlock's victim.
+const ATTEMPTS: u32 = 20;
 
 /// How many ballots are read at once: Vitess refuses to return more than 10 000 rows unless told otherwise, and ends
 /// what takes long.
@@ -49,120 +45,67 @@ const SELECT_QUEUES: &str = "SELECT name, server, head, slots, missing, flushed_
 
 /// A MySQL database of polls.
 pub(super) struct MysqlStore {
-    name: String,
-    opts: Opts,
-    connection: Option<Conn>,
-    /// Whether the server takes arrays of rows, once it has been asked.
-    bulk: Option<bool>,
+    url: MysqlUrl,
+    timeout: Duration,
+    session: Option<Session>,
     /// Whether some ballots of the last batch were there already.
     repeats: bool,
 }
 
 impl MysqlStore {
-    pub(super) fn open(url: &Url, patience: Duration) -> Result<MysqlStore, Error> {
-        let name = without_password(url);
-        let opts = options(url, patience).map_err(|error| Error::new(&name, "reading its URL", error))?;
-        let mut store = MysqlStore { name, opts, connection: None, bulk: None, repeats: false };
-        store.run("bringing its tables up to date", migrate)?;
+    pub(super) fn open(url: &MysqlUrl, timeout: Duration) -> Result<MysqlStore, Error> {
+        let mut store = MysqlStore { url: url.clone(), timeout, session: None, repeats: false };
+        store.run("bringing its tables up to date", |session| migrate(session))?;
         Ok(store)
     }
 
-    /// Runs `work` on a living connection. After any failure the connection is dropped, for what state it is in
-    /// is unknown; the next call makes a new one.
-    fn run<T, E>(&mut self, doing: &'static str, work: impl FnOnce(&mut Conn) -> Result<T, E>) -> Result<T, Error>
+    /// Runs `work` on a connection: again while the database chooses it as a deadlock's victim. `work` is either one
+    /// statement or one transaction. After any other failure the connection is dropped, for what state it is in is unknown;
+    /// the next call makes a new one.
+    fn run<T, E>(&mut self, doing: &'static str, mut work: impl FnMut(&mut Session) -> Result<T, E>) -> Result<T, Error>
     where
         E: Into<Cause>,
     {
-        let mut connection = match self.connection.take() {
-            Some(connection) => connection,
-            None => Conn::new(self.opts.clone()).map_err(|error| Error::new(&self.name, "connecting", plain(error)))?,
-        };
-        let done = work(&mut connection).map_err(|error| Error::new(&self.name, doing, plain(error)))?;
-        self.connection = Some(connection);
-        Ok(done)
+        let deadline = Instant::now() + self.timeout;
+        let mut attempt = 1;
+        loop {
+            let mut session = match self.session.take() {
+                Some(session) => session,
+                None => connect(&self.url, self.timeout).map_err(|cause| self.error("connecting", cause))?,
+            };
+            let cause = match guarded(|| work(&mut session)) {
+                Ok(done) => {
+                    self.session = Some(session);
+                    return Ok(done);
+                }
+                Err(cause) => cause,
+            };
+            // Of what is undone now no lock is left when the next call comes.
+            let undone = is_answer(cause.as_ref()) && guarded(|| rollback(&mut session)).is_ok();
+            let again = undone && is_retryable(cause.as_ref());
+            if !again || attempt == ATTEMPTS || Instant::now() >= deadline {
+                if is_unavailable(cause.as_ref()) {
+                    self.url.leave(session.host);
+                }
+                return Err(self.error(doing, cause));
+            }
+            self.session = Some(session);
+            attempt += 1;
+            make_way(attempt);
+        }
     }
-}
 
-/// The driver's error without its wrapping, which shows a struct to people, and a time-out by its name.
-fn plain(error: impl Into<Cause>) -> Cause {
-    let error = match error.into().downcast::<mysql::Error>() {
-        Ok(error) => *error,
-        Err(other) => return other,
-    };
-    match error {
-        mysql::Error::CodecError(error) if error.source().is_some_and(is_time_out) => "no answer in time".into(),
-        mysql::Error::IoError(error) if is_time_out(&error) => "no answer in time".into(),
-        mysql::Error::DriverError(error) => Box::new(error),
-        mysql::Error::IoError(error) => Box::new(error),
-        mysql::Error::MySqlError(error) => Box::new(error),
-        other => Box::new(other),
+    fn error(&self, doing: &'static str, cause: Cause) -> Error {
+        let unavailable = is_unavailable(cause.as_ref());
+        Error::Failure(Failure { url: self.url.to_string(), doing, source: plain(cause), unavailable })
     }
-}
-
-fn is_time_out(error: &(dyn std::error::Error + 'static)) -> bool {
-    let kind = error.downcast_ref().map(io::Error::kind);
-    matches!(kind, Some(io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut))
-}
-
-/// `tls=on` asks for TLS verified against the public roots or `root_cert_path`; `tls=unverified` for TLS
-/// whoever answers. Every other parameter is the driver's.
-fn options(url: &Url, patience: Duration) -> Result<Opts, Cause> {
-    let mut plain = url.clone();
-    let mut tls = None;
-    let rest: Vec<(String, String)> = url.query_pairs().into_owned().filter(|(name, _)| name != "tls").collect();
-    for (_, value) in url.query_pairs().filter(|(name, _)| name == "tls") {
-        tls = Some(match value.as_ref() {
-            "on" => SslOpts::default(),
-            "unverified" => SslOpts::default().with_danger_accept_invalid_certs(true),
-            _ => return Err("tls= takes on or unverified".into()),
-        });
-    }
-    match rest.is_empty() {
-        true => plain.set_query(None),
-        false => drop(plain.query_pairs_mut().clear().extend_pairs(rest)),
-    }
-    let opts = Opts::from_url(plain.as_str())?;
-    let tls = match (tls, opts.get_ssl_opts()) {
-        (Some(_), Some(given)) => Some(given.clone()),
-        (tls, given) => tls.or_else(|| given.cloned()),
-    };
-    Ok(OptsBuilder::from_opts(opts)
-        .prefer_socket(false)
-        .tcp_connect_timeout(Some(CONNECT_TIMEOUT.min(patience)))
-        .read_timeout(Some(patience))
-        .write_timeout(Some(patience))
-        .ssl_opts(tls)
-        .into())
-}
-
-/// Says what is wrong with the parameters of a URL, before anything is connected to.
-pub(super) fn check_parameters(url: &Url) -> Result<(), String> {
-    options(url, CONNECT_TIMEOUT).map(|_| ()).map_err(|cause| cause.to_string())
-}
-
-fn migrate(connection: &mut Conn) -> Result<(), Cause> {
-    let newest = migrations::migrations::runner().get_migrations().iter().map(|one| one.version()).max();
-    // A user without the right to create tables can work on a database that is up to date. No history table
-    // yet is an error here, and means the same as an empty one.
-    let applied: Option<i32> =
-        connection.query_first("SELECT MAX(version) FROM refinery_schema_history").ok().flatten().flatten();
-    if applied < newest {
-        super::migrate(|| migrations::migrations::runner().run(connection))?;
-    }
-    Ok(())
-}
-
-/// A transaction whose first read fixes the moment of all its reads. Not `WITH CONSISTENT SNAPSHOT`, which would fix it a
-/// statement earlier: the driver panics when the server hangs up on that.
-fn one_moment() -> TxOpts {
-    TxOpts::default().set_isolation_level(Some(IsolationLevel::RepeatableRead))
 }
 
 impl Store for MysqlStore {
     fn create_poll(&mut self, poll: &Poll) -> Result<(), Error> {
         let created = self.run("creating a poll", |connection| {
-            let mut tx = connection.start_transaction(TxOpts::default())?;
-            tx.exec_drop(
+            begin(connection)?;
+            connection.exec_drop(
                 "INSERT IGNORE INTO polls (id, slug, question, pick_max, created_at_ms, closes_at_ms, closed_at_ms) \
                  VALUES (:id, :slug, :question, :pick_max, :created, :closes, :closed)",
                 params! {
@@ -175,16 +118,18 @@ impl Store for MysqlStore {
                     "closed" => poll.closed_at_ms,
                 },
             )?;
-            let created = tx.affected_rows() == 1;
+            let created = connection.affected_rows() == 1;
             if created {
-                tx.exec_drop("INSERT INTO poll_once (poll_id, once_per) VALUES (?, ?)", (poll.id, poll.once.as_str()))?;
-                let choices = poll.choices.iter().enumerate();
-                tx.exec_batch(
-                    "INSERT INTO choices (poll_id, position, choice, label) VALUES (?, ?, ?, ?)",
-                    choices.map(|(position, choice)| (poll.id, position, choice.key.as_str(), &choice.label)),
-                )?;
+                let once = "INSERT INTO poll_once (poll_id, once_per) VALUES (?, ?)";
+                connection.exec_drop(once, (poll.id, poll.once.as_str()))?;
+                for (position, choice) in poll.choices.iter().enumerate() {
+                    connection.exec_drop(
+                        "INSERT INTO choices (poll_id, position, choice, label) VALUES (?, ?, ?, ?)",
+                        (poll.id, position, choice.key.as_str(), &choice.label),
+                    )?;
+                }
             }
-            tx.commit()?;
+            commit(connection)?;
             Ok::<_, mysql::Error>(created)
         })?;
         if created { Ok(()) } else { Err(Error::PollExists(poll.slug.clone())) }
@@ -225,27 +170,11 @@ impl Store for MysqlStore {
     fn fold(&mut self, mut batch: Batch, advance: Option<Advance<'_>>) -> Result<Folded, Error> {
         let found = batch.rows.len() as u64;
         let rows = in_key_order(std::mem::take(&mut batch.rows));
-        let (mut bulk, repeats) = (self.bulk, self.repeats);
-        let outcome = self.run("writing ballots", |connection| {
-            // Not worth asking for a single vote.
-            if bulk.is_none() && found > 1 {
-                let server: Option<(String, u64)> = connection.query_first("SELECT VERSION(), @@max_allowed_packet")?;
-                let able = |(version, packet): (String, u64)| version.contains("MariaDB") && packet >= PACKET_MIN;
-                bulk = Some(server.is_some_and(able));
-            }
-            let manner = Manner { bulk: bulk == Some(true), repeats };
-            let mut attempt = 1;
-            loop {
-                match write(connection, &rows, &batch, advance, manner) {
-                    Err(error) if is_deadlock(&error) && attempt < DEADLOCK_ATTEMPTS => {
-                        attempt += 1;
-                        make_way(attempt);
-                    }
-                    other => return other,
-                }
-            }
+        let repeats = self.repeats;
+        let outcome = self.run("writing ballots", |session| {
+            let manner = Manner { bulk: session.bulk, repeats };
+            write(session, &rows, &batch, advance, manner)
         })?;
-        self.bulk = bulk;
         self.repeats = outcome.is_some_and(|counted| counted < rows.len() as u64);
         match (outcome, advance) {
             (Some(counted), _) => Ok(Folded { counted, duplicates: found - counted }),
@@ -274,18 +203,16 @@ impl Store for MysqlStore {
     }
 
     fn tally(&mut self, poll: &Poll) -> Result<Tally, Error> {
-        self.run("reading a tally", |connection| {
-            let mut tx = connection.start_transaction(one_moment())?;
-            tally(&mut tx, poll)
-        })
+        self.run("reading a tally", |connection| at_one_moment(connection, |tx| tally(tx, poll)))
     }
 
     fn recount(&mut self, poll: &Poll) -> Result<(Tally, Tally), Error> {
         self.run("counting ballots", |connection| {
-            let mut tx = connection.start_transaction(one_moment())?;
-            let stored = tally(&mut tx, poll)?;
-            let groups: Vec<(u64, u64)> =
-                tx.exec("SELECT picks, COUNT(*) FROM ballots WHERE poll_id = ? GROUP BY picks", (poll.id,))?;
+            let (stored, groups) = at_one_moment(connection, |tx| {
+                let sql = "SELECT picks, COUNT(*) FROM ballots WHERE poll_id = ? GROUP BY picks";
+                Ok((tally(tx, poll)?, tx.exec(sql, (poll.id,))?))
+            })?;
+            let groups: Vec<(u64, u64)> = groups;
             let mut counted = Tally { ballots: 0, refused: stored.refused, votes: vec![0; poll.choices.len()] };
             for (picks, ballots) in groups {
                 counted.ballots += ballots;
@@ -306,21 +233,31 @@ impl Store for MysqlStore {
     }
 
     fn for_each_ballot(&mut self, poll: &Poll, each: &mut dyn FnMut(Row) -> bool) -> Result<(), Error> {
-        self.run("reading ballots", |connection| {
-            let select = |after| format!("SELECT identity, picks, at_ms FROM ballots WHERE poll_id = ?{after} ORDER BY identity LIMIT {PAGE_ROWS}");
-            let (first, next) = (select(""), select(" AND identity > ?"));
-            let mut page: Vec<(Vec<u8>, u64, i64)> = connection.exec(&first, (poll.id,))?;
-            loop {
-                for (identity, picks, at_ms) in &page {
-                    let identity = Identity(sixteen(identity)?);
-                    if !each(Row { poll_id: poll.id, identity, picks: *picks, at_ms: *at_ms }) {
-                        return Ok(());
-                    }
-                }
-                let Some((last, ..)) = page.pop().filter(|_| page.len() + 1 == PAGE_ROWS) else { return Ok::<_, Cause>(()) };
-                page = connection.exec(&next, (poll.id, last))?;
+        let select = |after| {
+            format!(
+                "SELECT identity, picks, at_ms FROM ballots WHERE poll_id = ?{after} ORDER BY identity LIMIT {PAGE_ROWS}"
+            )
+        };
+        let (first, next) = (select(""), select(" AND identity > ?"));
+        let mut after: Option<Identity> = None;
+        loop {
+            // A page is read whole before any of it is handed on, so that it can be read again.
+            let page = self.run("reading ballots", |connection| {
+                let page: Vec<(Vec<u8>, u64, i64)> = match after {
+                    None => connection.exec(&first, (poll.id,))?,
+                    Some(Identity(after)) => connection.exec(&next, (poll.id, after.to_vec()))?,
+                };
+                let row = |(identity, picks, at_ms): (Vec<u8>, u64, i64)| {
+                    Ok(Row { poll_id: poll.id, identity: Identity(sixteen(&identity)?), picks, at_ms })
+                };
+                page.into_iter().map(row).collect::<Result<Vec<Row>, Cause>>()
+            })?;
+            after = page.last().map(|row| row.identity);
+            let is_last = page.len() < PAGE_ROWS;
+            if !page.into_iter().all(&mut *each) || is_last {
+                return Ok(());
             }
-        })
+        }
     }
 
     fn dead_letter_count(&mut self) -> Result<u64, Error> {
@@ -342,18 +279,31 @@ impl Store for MysqlStore {
     }
 
     fn settle_dead_letters(&mut self, verdicts: &[([u8; 16], Verdict)]) -> Result<Settled, Error> {
-        self.run("settling dead letters", |connection| {
-            let mut attempt = 1;
-            loop {
-                match mysql_letters::settle(connection, verdicts) {
-                    Err(error) if is_deadlock(&error) && attempt < DEADLOCK_ATTEMPTS => {
-                        attempt += 1;
-                        make_way(attempt);
-                    }
-                    other => return other,
-                }
+        self.run("settling dead letters", |connection| mysql_letters::settle(connection, verdicts))
+    }
+
+    fn unsafe_settings(&mut self) -> Result<Vec<String>, Error> {
+        if self.url.is_relaxed() {
+            return Ok(Vec::new());
+        }
+        let setting = self.run("reading its settings", |session| {
+            if session.cluster {
+                // What one node loses the others have.
+                return Ok(None);
             }
-        })
+            match session.query_first::<String, _>("SELECT @@GLOBAL.innodb_flush_log_at_trx_commit") {
+                Err(error) if is_unknown_variable(&error) => Ok(None),
+                other => other,
+            }
+        })?;
+        let unsafe_setting = setting.filter(|value| value != "1").map(|value| {
+            format!(
+                "database {}: innodb_flush_log_at_trx_commit is {value}: the server may lose committed ballots in a power failure; \
+                 set it to 1, or accept that with ?durability=relaxed in the database URL",
+                self.url
+            )
+        });
+        Ok(unsafe_setting.into_iter().collect())
     }
 }
 
@@ -389,7 +339,7 @@ fn queue_row((name, server, head, slots, missing, flushed_at_ms): QueueColumns) 
     QueueRow { name, server, head, slots, missing, flushed_at_ms }
 }
 
-fn tally(tx: &mut mysql::Transaction<'_>, poll: &Poll) -> Result<Tally, mysql::Error> {
+fn tally(tx: &mut Conn, poll: &Poll) -> Result<Tally, mysql::Error> {
     let (ballots, refused) =
         tx.exec_first("SELECT ballots, refused FROM polls WHERE id = ?", (poll.id,))?.unwrap_or_default();
     let votes = tx.exec("SELECT votes FROM choices WHERE poll_id = ? ORDER BY position", (poll.id,))?;

@@ -1,6 +1,6 @@
-//! One batch as one MySQL transaction: the statements, and which errors mean what.
+//! One batch as one MySQL transaction: the statements.
 //!
-//! MariaDB takes a whole array of rows for one prepared insert, which costs it less than reading `LOAD DATA`.
+//! MariaDB, where it is no node of a Galera cluster, takes a whole array of rows for one prepared insert, which costs it less than reading `LOAD DATA`.
 //! Elsewhere the inserts are plain multi-row text: every value in it is a number or hex made here, so there is
 //! nothing to escape, and a server reads it faster than it binds the same values one by one.
 
@@ -8,11 +8,13 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use mysql::prelude::Queryable;
-use mysql::{Conn, Error, Transaction, TxOpts, Value};
+use mysql::{Conn, Error, Value};
 
 use crate::failpoint::{self, Step};
 
 use super::batch::Share;
+use super::mysql_error::is_taken;
+use super::mysql_transaction::{begin, commit, rollback, run_all};
 use super::record::{Advance, Batch, QueueRow, Row};
 
 /// Ballots in one statement: some 750 KB of text, under the smallest `max_allowed_packet` in use.
@@ -42,21 +44,21 @@ pub(super) fn write(
     advance: Option<Advance<'_>>,
     manner: Manner,
 ) -> Result<Option<u64>, Error> {
-    let mut tx = connection.start_transaction(TxOpts::default())?;
+    begin(connection)?;
     if let Some(advance) = advance {
-        match move_head(&mut tx, advance) {
+        match move_head(connection, advance) {
             Ok(true) => failpoint::pass(Step::HeadMoved),
             Err(error) if !is_taken(&error) => return Err(error),
-            Ok(false) | Err(_) => return tx.rollback().map(|()| None),
+            Ok(false) | Err(_) => return rollback(connection).map(|()| None),
         }
     }
-    let Some(new) = write_ballots(&mut tx, rows, batch, manner)? else {
+    let Some(new) = write_ballots(connection, rows, batch, manner)? else {
         // Undone as a whole and not to a savepoint, which not every cluster has.
-        tx.rollback()?;
+        rollback(connection)?;
         return write(connection, rows, batch, advance, Manner { repeats: true, ..manner });
     };
     failpoint::pass(Step::Committing);
-    tx.commit()?;
+    commit(connection)?;
     failpoint::pass(Step::Committed);
     Ok(Some(new))
 }
@@ -64,12 +66,7 @@ pub(super) fn write(
 /// Inserts ballots, raises the tallies by those that are new, and writes what else is in the batch; the number of
 /// new ballots. Nothing when some were there already and that is not in `manner`: the transaction is to be rolled
 /// back. `rows` are in key order.
-pub(super) fn write_ballots(
-    tx: &mut Transaction<'_>,
-    rows: &[Row],
-    batch: &Batch,
-    manner: Manner,
-) -> Result<Option<u64>, Error> {
+pub(super) fn write_ballots(tx: &mut Conn, rows: &[Row], batch: &Batch, manner: Manner) -> Result<Option<u64>, Error> {
     let Some(share) = insert(tx, rows, manner)? else { return Ok(None) };
     failpoint::pass(Step::Inserted);
     write_tallies(tx, &share)?;
@@ -81,7 +78,7 @@ pub(super) fn write_ballots(
 /// Inserts what is new of the rows, and tells its share of the tallies. A server tells how many rows it inserted,
 /// not which. If it inserted all, that is enough, and one walk through the primary key has done it. If not, the
 /// walk is to be undone and done again with repeats: for each group of rows that add the same to the tallies.
-fn insert(tx: &mut Transaction<'_>, rows: &[Row], manner: Manner) -> Result<Option<Share>, Error> {
+fn insert(tx: &mut Conn, rows: &[Row], manner: Manner) -> Result<Option<Share>, Error> {
     let mut alike: BTreeMap<(i64, u64), u64> = BTreeMap::new();
     for row in rows {
         *alike.entry((row.poll_id, row.picks)).or_default() += 1;
@@ -103,7 +100,7 @@ fn insert(tx: &mut Transaction<'_>, rows: &[Row], manner: Manner) -> Result<Opti
 }
 
 /// How many of the rows were new.
-fn insert_rows(tx: &mut Transaction<'_>, rows: &[Row], manner: Manner) -> Result<u64, Error> {
+fn insert_rows(tx: &mut Conn, rows: &[Row], manner: Manner) -> Result<u64, Error> {
     let mut new = 0;
     for rows in rows.chunks(ROWS_PER_STATEMENT) {
         match manner.bulk {
@@ -117,7 +114,7 @@ fn insert_rows(tx: &mut Transaction<'_>, rows: &[Row], manner: Manner) -> Result
 
 /// Last and in key order: the rows of the tallies are shared by all writers of a poll. In one round trip: while they
 /// are locked, those writers wait.
-fn write_tallies(tx: &mut Transaction<'_>, share: &Share) -> Result<(), Error> {
+fn write_tallies(tx: &mut Conn, share: &Share) -> Result<(), Error> {
     let polls = share.polls.iter();
     let polls = polls.map(|(poll_id, new)| format!("UPDATE polls SET ballots = ballots + {new} WHERE id = {poll_id}"));
     let choices = share.choices.iter().map(|((poll_id, position), new)| {
@@ -127,16 +124,11 @@ fn write_tallies(tx: &mut Transaction<'_>, share: &Share) -> Result<(), Error> {
     if tallies.is_empty() {
         return Ok(());
     }
-    let mut results = tx.query_iter(tallies.join(";"))?;
-    // A statement that fails is told only where its result is asked for.
-    while let Some(mut result) = results.iter() {
-        result.try_for_each(|row| row.map(drop))?;
-    }
-    Ok(())
+    run_all(tx, &tallies.join(";"))
 }
 
 /// Writes the queue's row, if nobody else has it and it is what it should be; returns whether it did.
-fn move_head(tx: &mut Transaction<'_>, advance: Advance<'_>) -> Result<bool, Error> {
+fn move_head(tx: &mut Conn, advance: Advance<'_>) -> Result<bool, Error> {
     let QueueRow { name, server, head, slots, missing, flushed_at_ms } = advance.to;
     let values = (server, head, slots, missing, flushed_at_ms, name);
     if advance.from.is_none() {
@@ -153,7 +145,7 @@ fn move_head(tx: &mut Transaction<'_>, advance: Advance<'_>) -> Result<bool, Err
     tx.exec_drop(update, values).map(|()| true)
 }
 
-fn write_rest(tx: &mut Transaction<'_>, batch: &Batch) -> Result<(), Error> {
+fn write_rest(tx: &mut Conn, batch: &Batch) -> Result<(), Error> {
     for (poll_id, refused) in &batch.refused {
         tx.exec_drop("UPDATE polls SET refused = refused + ? WHERE id = ?", (refused, poll_id))?;
     }
@@ -187,18 +179,4 @@ fn insert_statement(rows: &[Row]) -> String {
         let _ = write!(sql, "{comma}({},0x{identity:032x},{},{})", row.poll_id, row.picks, row.at_ms);
     }
     sql
-}
-
-/// Whether the database rolled the transaction back so that another could go on: try again.
-pub(super) fn is_deadlock(error: &Error) -> bool {
-    const DEADLOCK: u16 = 1213;
-    matches!(error, Error::MySqlError(error) if error.code == DEADLOCK)
-}
-
-/// Whether another reader holds the queue's row: locked now, or inserted just before us.
-fn is_taken(error: &Error) -> bool {
-    const LOCK_WAIT_TIMEOUT: u16 = 1205;
-    const LOCK_NOWAIT: u16 = 3572;
-    const DUPLICATE_KEY: u16 = 1062;
-    matches!(error, Error::MySqlError(error) if [LOCK_WAIT_TIMEOUT, LOCK_NOWAIT, DUPLICATE_KEY].contains(&error.code))
 }

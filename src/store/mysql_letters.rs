@@ -4,11 +4,12 @@
 //! the same letter one does and the other passes it over.
 
 use mysql::prelude::Queryable;
-use mysql::{Conn, Error, TxOpts, Value};
+use mysql::{Conn, Error, Value};
 
 use super::Cause;
 use super::batch::{Settlement, in_key_order};
 use super::mysql_batch::{Manner, write_ballots};
+use super::mysql_transaction::{begin, commit};
 use super::record::{DeadLetter, Settled, Verdict};
 
 type Columns = (Vec<u8>, String, String, Vec<u8>, i64);
@@ -35,8 +36,8 @@ pub(super) fn one(connection: &mut Conn, id: [u8; 16]) -> Result<Option<DeadLett
 }
 
 /// Settles letters in one transaction.
-pub(super) fn settle(connection: &mut Conn, verdicts: &[([u8; 16], Verdict)]) -> Result<Settled, Error> {
-    let mut tx = connection.start_transaction(TxOpts::default())?;
+pub(super) fn settle(tx: &mut Conn, verdicts: &[([u8; 16], Verdict)]) -> Result<Settled, Error> {
+    begin(tx)?;
     let mut settlement = Settlement::default();
     for (id, verdict) in verdicts {
         let there = if let Verdict::Kept(reason) = verdict {
@@ -54,8 +55,8 @@ pub(super) fn settle(connection: &mut Conn, verdicts: &[([u8; 16], Verdict)]) ->
     let rows = std::mem::take(&mut settlement.batch.rows);
     let ballots = rows.len() as u64;
     let manner = Manner { repeats: true, ..Manner::default() };
-    let counted = write_ballots(&mut tx, &in_key_order(rows), &settlement.batch, manner)?.unwrap_or_default();
-    tx.commit()?;
+    let counted = write_ballots(tx, &in_key_order(rows), &settlement.batch, manner)?.unwrap_or_default();
+    commit(tx)?;
     Ok(settlement.settled(ballots, counted))
 }
 

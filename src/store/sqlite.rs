@@ -84,7 +84,7 @@ fn write_ahead(connection: &Connection) -> rusqlite::Result<()> {
     }
 }
 
-fn is_busy(error: &rusqlite::Error) -> bool {
+pub(super) fn is_busy(error: &rusqlite::Error) -> bool {
     error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy)
 }
 
@@ -294,6 +294,11 @@ impl Store for SqliteStore {
             tx.commit()?;
             Ok(settlement.settled(ballots, folded.counted))
         })
+    }
+
+    /// SQLite is opened with settings of weir's own.
+    fn unsafe_settings(&mut self) -> Result<Vec<String>, Error> {
+        Ok(Vec::new())
     }
 }
 

@@ -1,22 +1,22 @@
-//! Database URLs: `mysql://user:pass@host:port/db` and `sqlite:PATH`.
+//! Database URLs: `mysql://user:pass@host:port/db`, also with several hosts, and `sqlite:PATH`.
 
 use std::fmt;
 use std::path::PathBuf;
 
-use url::Url;
+use super::mysql_url::MysqlUrl;
 
 /// Where the database is. Its `Display` never shows a password.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DatabaseUrl {
-    /// MySQL 8 or MariaDB 10.6 and later.
-    Mysql(Url),
+    /// MySQL 8 or MariaDB 10.6 and later, on one or several hosts.
+    Mysql(MysqlUrl),
     /// A SQLite file.
     Sqlite(PathBuf),
 }
 
 /// Why a text is no [`DatabaseUrl`]. It does not repeat the text, which may hold a password.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}; expected mysql://USER:PASSWORD@HOST:PORT/DATABASE or sqlite:PATH")]
+#[error("{0}; expected mysql://USER:PASSWORD@HOST:PORT[,HOST:PORT...]/DATABASE or sqlite:PATH")]
 pub struct DatabaseUrlError(String);
 
 impl DatabaseUrl {
@@ -37,36 +37,14 @@ impl DatabaseUrl {
         if !text.starts_with("mysql://") {
             return fail("not a mysql: or sqlite: URL");
         }
-        let url = match Url::parse(text) {
-            Ok(url) => url,
-            Err(error) => return fail(&format!("the MySQL URL cannot be read ({error})")),
-        };
-        let mut segments = url.path_segments().into_iter().flatten();
-        let named = segments.next().is_some_and(|name| !name.is_empty()) && segments.next().is_none();
-        match (url.host_str(), named) {
-            (None | Some(""), _) => fail("the MySQL URL names no host"),
-            (_, false) => fail("the MySQL URL names no database"),
-            _ => match super::mysql::check_parameters(&url) {
-                Ok(()) => Ok(DatabaseUrl::Mysql(url)),
-                Err(why) => fail(&format!("the MySQL URL: {why}")),
-            },
-        }
+        MysqlUrl::new(text).map(DatabaseUrl::Mysql).map_err(DatabaseUrlError)
     }
-}
-
-/// A MySQL URL for people to read: as given, the password hidden.
-pub(super) fn without_password(url: &Url) -> String {
-    let mut shown = url.clone();
-    if shown.password().is_some() && shown.set_password(Some("***")).is_err() {
-        return "mysql://***".into();
-    }
-    shown.to_string()
 }
 
 impl fmt::Display for DatabaseUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            DatabaseUrl::Mysql(url) => f.write_str(&without_password(url)),
+            DatabaseUrl::Mysql(url) => url.fmt(f),
             DatabaseUrl::Sqlite(path) => write!(f, "sqlite:{}", path.display()),
         }
     }

@@ -94,6 +94,9 @@ impl Store for Interrupted<'_> {
     fn settle_dead_letters(&mut self, verdicts: &[([u8; 16], Verdict)]) -> Answer<Settled> {
         self.inner.settle_dead_letters(verdicts)
     }
+    fn unsafe_settings(&mut self) -> Answer<Vec<String>> {
+        self.inner.unsafe_settings()
+    }
 }
 
 fn open(site: &Site) -> Box<dyn Store> {

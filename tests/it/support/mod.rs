@@ -5,6 +5,7 @@ mod http;
 mod manager;
 mod mariadb;
 mod memcached;
+mod mysql_proxy;
 mod site;
 
 pub(crate) use browser::{Browser, Wish};
@@ -12,6 +13,7 @@ pub(crate) use http::{Answer, Service, ask};
 pub(crate) use manager::Manager;
 pub(crate) use mariadb::MariaDb;
 pub(crate) use memcached::{Memcached, Talk};
+pub(crate) use mysql_proxy::{Fate, MysqlProxy};
 #[allow(unused_imports, reason = "tests/faults has no use for a backend")]
 pub(crate) use site::backend;
 pub(crate) use site::{Site, stderr, stdout};
