@@ -11,6 +11,7 @@
 //! | [`vote`] | the way in: queue, else database, else spool |
 //! | `moment` | what votes that are cast together share |
 //! | [`batcher`] | many callers at once: what has gathered is cast together |
+//! | [`life`] | whether a thread that takes up work still does, and keeps a panic from ending it |
 //! | [`spool`] | ballots on disk, for when everything else is down |
 //! | [`judge`] | a ballot found in a queue: row, refusal or dead letter |
 //! | `read_ahead` | a queue's entries, read and judged while the database writes |
@@ -41,6 +42,7 @@ pub mod definition;
 pub mod drain;
 pub mod flush;
 pub mod judge;
+pub mod life;
 mod moment;
 pub mod pulse;
 mod read_ahead;

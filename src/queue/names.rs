@@ -136,6 +136,11 @@ impl Keys {
         self.under(format_args!("flushed"))
     }
 
+    /// An item that only tries whether the server stores one: a name of its own each time, so it replaces nothing.
+    pub fn probe(&self, random: u128) -> String {
+        self.under(format_args!("probe-{random:032x}"))
+    }
+
     /// The slot of a ticket.
     pub fn slot(&self, ticket: Ticket) -> String {
         self.under(format_args!("key-{ticket}"))

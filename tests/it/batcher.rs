@@ -226,3 +226,32 @@ fn with_every_server_killed_votes_go_to_the_database_and_without_that_to_the_spo
     site.flush_partly();
     assert_eq!(site.counted("now").len(), 3);
 }
+
+#[test]
+fn a_panic_in_a_lane_leaves_the_votes_under_it_without_an_answer_and_the_lane_takes_the_next() {
+    let memcached = Memcached::start();
+    let site = Site::new(&[&memcached]);
+    site.create_now();
+    let batcher = Batcher::start(&library(&site, &[&memcached]), Limits::default()).unwrap();
+    let (sender, receiver) = channel();
+    memcached.black_hole();
+    let first = sender.clone();
+    batcher.submit(vote("yes", None), move |answer| first.send(Some(answer)).unwrap()).unwrap();
+    wait_until("the first vote is under way", || batcher.waiting() == 0);
+    // These two are cast together, and what takes the first one's answer panics.
+    batcher.submit(vote("yes", None), |_| panic!("the caller's own fault")).unwrap();
+    let second = sender.clone();
+    batcher.submit(vote("yes", None), move |answer| second.send(Some(answer)).unwrap()).unwrap();
+    memcached.revive();
+    assert!(receiver.recv().unwrap().is_some());
+    wait_until("the trouble is told", || {
+        batcher.trouble().is_some_and(|trouble| trouble.contains("caller's own fault"))
+    });
+    drop(sender);
+    // The second one's reply was dropped uncalled.
+    assert!(receiver.recv().is_err());
+    assert!(taken(&batcher.cast(vote("no", Some("ann"))).unwrap()).is_some());
+    assert_eq!(batcher.trouble(), None);
+    drop(batcher);
+    assert_eq!(site.json(&["poll", "flush"])["counted"], json!(4));
+}
