@@ -195,3 +195,36 @@ pub fn publish(polls: &[Poll], servers: &mut Servers) -> Vec<queue::Error> {
 fn encode(poll: &Poll) -> Option<Vec<u8>> {
     serde_json::to_vec(poll).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::poll::ballot::Choice;
+
+    fn name(text: &str) -> Slug {
+        Slug::new(text).unwrap()
+    }
+
+    fn poll(text: &str) -> Known {
+        let choices = ["a", "b"].map(|key| Choice { key: name(key), label: "A".into() });
+        Known::Poll(Box::new(Poll::new(name(text), "?".into(), choices.into(), 1, None).unwrap()))
+    }
+
+    #[test]
+    fn a_poll_that_was_read_stands_until_it_is_known_better_and_made_up_names_displace_none() {
+        let mut definitions = Definitions::default();
+        definitions.keep(&name("now"), poll("now"));
+        for number in 0..3 * READ_MAX {
+            let known = if number % 2 == 0 { Known::CannotTell } else { Known::Unknown };
+            definitions.keep(&name(&format!("made-up-{number}")), known);
+        }
+        definitions.keep(&name("now"), Known::CannotTell);
+        assert!(definitions.as_of_ms(&name("now")).is_some() && definitions.read.len() <= 2 * READ_MAX);
+        (0..2 * READ_MAX).for_each(|number| definitions.keep(&name(&format!("p{number}")), poll("p")));
+        assert_eq!(definitions.read.values().filter(|read| read.is_poll()).count(), READ_MAX);
+        let newest = name(&format!("p{}", 2 * READ_MAX - 1));
+        assert!(definitions.as_of_ms(&newest).is_some());
+        definitions.keep(&newest, Known::Unknown);
+        assert!(definitions.as_of_ms(&newest).is_none());
+    }
+}

@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 
-use crate::poll::ballot::{Poll, Refusal};
+use crate::poll::ballot::{Poll, Refusal, time_text};
 use crate::poll::shown::Shown;
 use crate::slug::Slug;
 
@@ -31,6 +31,7 @@ struct Failure<'a> {
 #[derive(Serialize)]
 struct Polls<'a> {
     polls: Vec<Shown<'a>>,
+    as_of: String,
 }
 
 #[derive(Serialize)]
@@ -74,7 +75,7 @@ pub(super) async fn polls(State(app): State<Arc<App>>) -> Response {
     match app.desk.list().await {
         Ok(list) => {
             let shown = list.polls.iter().map(Shown::new).filter(|poll| poll.open);
-            json(StatusCode::OK, &Polls { polls: shown.collect() })
+            json(StatusCode::OK, &Polls { polls: shown.collect(), as_of: time_text(list.as_of_ms) })
         }
         Err(Busy) => busy(),
     }

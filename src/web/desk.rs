@@ -72,12 +72,14 @@ pub(super) enum Seen {
     CannotTell,
 }
 
-/// Every poll, as the database had them.
+/// The polls, oldest first.
 #[derive(Clone)]
 pub(super) struct List {
     pub polls: Arc<[Poll]>,
-    /// When it was read, in milliseconds of Unix time.
+    /// When they were read, in milliseconds of Unix time.
     pub as_of_ms: i64,
+    /// Whether they are all that the database had then, or only those that this service has read.
+    pub is_whole: bool,
 }
 
 pub(super) struct Desk {
@@ -170,13 +172,13 @@ impl Desk {
             let as_of_ms = now_ms();
             let open = polls.iter().filter(|poll| poll.is_open_at(as_of_ms)).rev();
             open.take(LISTED_MAX).for_each(|poll| last_known.keep(poll, as_of_ms));
-            Some(List { polls: polls.into(), as_of_ms })
+            Some(List { polls: polls.into(), as_of_ms, is_whole: true })
         };
-        let old = || self.last_known.all().map(|(polls, as_of_ms)| List { polls: polls.into(), as_of_ms });
-        match self.list.look(read).await {
-            Err(Busy) => old().ok_or(Busy),
-            list => list,
-        }
+        let older = || {
+            let (polls, as_of_ms) = self.last_known.all()?;
+            Some(List { polls: polls.into(), as_of_ms, is_whole: false })
+        };
+        self.list.look_or(older, read).await
     }
 }
 

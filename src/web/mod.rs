@@ -113,7 +113,8 @@ pub enum Stage {
 }
 
 /// Serves the polls of a site until SIGTERM or SIGINT; then stops accepting, answers what is under way, flushes, and
-/// returns. `pulse` is beaten every second while the service lives: requests are accepted, and the flusher rests or moves.
+/// returns. `pulse` is beaten every second while the service lives: requests are accepted, its threads work, and the flusher
+/// rests or moves.
 /// `tell` hears of each stage.
 ///
 /// # Errors

@@ -124,11 +124,20 @@ impl<S: Send + 'static, T: Clone + Send + 'static> Look<S, T> {
 
     /// What `read` reads, or has read at most `fresh` ago.
     pub(super) async fn look(&self, read: impl FnOnce(&mut S) -> Option<T> + Send + 'static) -> Result<T, Busy> {
+        self.look_or(|| None, read).await
+    }
+
+    /// The same, with something older to show if nothing has been read yet.
+    pub(super) async fn look_or(
+        &self,
+        older: impl FnOnce() -> Option<T>,
+        read: impl FnOnce(&mut S) -> Option<T> + Send + 'static,
+    ) -> Result<T, Busy> {
         let before = kept(&self.kept);
         if let Some((_, value)) = before.as_ref().filter(|(at, _)| at.elapsed() < self.fresh) {
             return Ok(value.clone());
         }
-        let before = before.filter(|(at, _)| at.elapsed() < self.old_max);
+        let before = before.filter(|(at, _)| at.elapsed() < self.old_max).map(|(_, value)| value).or_else(older);
         let (slot, fresh) = (self.kept.clone(), self.fresh);
         let looked = self.reader.ask(before.is_some(), move |state| {
             // Somebody who asked a moment earlier has it read already.
@@ -141,7 +150,7 @@ impl<S: Send + 'static, T: Clone + Send + 'static> Look<S, T> {
         });
         match looked.await {
             Ok(Some(value)) => Ok(value),
-            _ => before.map(|(_, value)| value).ok_or(Busy),
+            _ => before.ok_or(Busy),
         }
     }
 }

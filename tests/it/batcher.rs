@@ -4,7 +4,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 use weir::poll::ballot::{IdentityKey, Refusal, Voter};
@@ -254,4 +254,25 @@ fn a_panic_in_a_lane_leaves_the_votes_under_it_without_an_answer_and_the_lane_ta
     assert_eq!(batcher.trouble(), None);
     drop(batcher);
     assert_eq!(site.json(&["poll", "flush"])["counted"], json!(4));
+}
+
+#[test]
+fn a_definition_that_was_read_refuses_wrong_votes_when_nothing_answers_any_more() {
+    let mut memcached = Memcached::start();
+    let site = Site::new(&[&memcached]);
+    site.create_now();
+    let database = DatabaseUrl::new("sqlite:/dev/null/none").unwrap();
+    let batcher = Batcher::start(&PollSite { database, ..library(&site, &[&memcached]) }, Limits::default()).unwrap();
+    assert_eq!(taken(&batcher.cast(vote("yes", None)).unwrap()).unwrap().0, Place::Queued);
+    memcached.kill();
+    let began = Instant::now();
+    // For longer than the second for which a definition is not read again.
+    while began.elapsed() < Duration::from_millis(1500) {
+        let refused = batcher.cast(vote("maybe", None)).unwrap().outcome;
+        assert!(
+            matches!(&refused, Outcome::Refused(why) if matches!(**why, Refusal::UnknownChoice { .. })),
+            "{refused:?}"
+        );
+    }
+    assert_eq!(taken(&batcher.cast(vote("yes", None)).unwrap()).unwrap().0, Place::Spooled);
 }

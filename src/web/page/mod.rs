@@ -143,7 +143,8 @@ pub(super) fn results_page(app: &App, view: &View, notice: Notice, embedded: boo
 pub(super) async fn index(State(app): State<Arc<App>>) -> Response {
     let Ok(list) = app.desk.list().await else { return busy(&app, false) };
     let open: Vec<_> = list.polls.iter().rev().filter(|poll| is_open(poll)).collect();
-    let content = html! { (text::old_notice(list.as_of_ms)) (poll::list(&open)) };
+    let notice = if list.is_whole { text::old_notice } else { text::part_notice };
+    let content = html! { (notice(list.as_of_ms)) (poll::list(&open)) };
     Html(page(&app, &app.title, false, &content).into_string()).into_response()
 }
 

@@ -46,12 +46,18 @@ pub(super) fn moment(at_ms: i64) -> Markup {
 
 /// The time that something old is of, and that it is all there is; nothing if it is not old.
 pub(super) fn old_notice(as_of_ms: i64) -> Markup {
+    html! { @if let Some(at_ms) = old_time(as_of_ms) { (as_of(at_ms, "nothing newer can be read just now.")) } }
+}
+
+/// The same of a list that may lack polls, however old it is.
+pub(super) fn part_notice(as_of_ms: i64) -> Markup {
+    as_of(as_of_ms, "the list cannot be read just now, and further polls may be open.")
+}
+
+fn as_of(at_ms: i64, says: &str) -> Markup {
     html! {
-        @if let Some(at_ms) = old_time(as_of_ms) {
-            p class="notice warn" role="status" {
-                "As of " time datetime=(time_text(at_ms)) { (clock(at_ms, crate::poll::now_ms())) }
-                ": nothing newer can be read just now."
-            }
+        p class="notice warn" role="status" {
+            "As of " time datetime=(time_text(at_ms)) { (clock(at_ms, crate::poll::now_ms())) } ": " (says)
         }
     }
 }
