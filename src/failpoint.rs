@@ -4,7 +4,7 @@
 //! the program; with it, the variable `WEIR_FAILPOINT` says where something is to happen:
 //!
 //! ```text
-//! WEIR_FAILPOINT=STEP=ACTION[@N][,...]    ACTION: kill | stop | sleep:MILLISECONDS
+//! WEIR_FAILPOINT=STEP=ACTION[@N][,...]    ACTION: kill | stop | panic | sleep:MILLISECONDS
 //! WEIR_FAILPOINT=store.inserted=kill@2    dies by SIGKILL the second time it has inserted ballots
 //! ```
 //!
@@ -173,6 +173,7 @@ mod armed {
     enum Action {
         Signal(Signal),
         Sleep(Duration),
+        Panic,
     }
 
     struct Plan {
@@ -195,6 +196,7 @@ mod armed {
         let action = match action.split_once(':') {
             None if action == "kill" => Action::Signal(Signal::KILL),
             None if action == "stop" => Action::Signal(Signal::STOP),
+            None if action == "panic" => Action::Panic,
             Some(("sleep", time)) => Action::Sleep(Duration::from_millis(time.parse().ok()?)),
             _ => return None,
         };
@@ -218,6 +220,7 @@ mod armed {
                     std::thread::sleep(UNTIL_STOPPED);
                 }
                 Action::Sleep(time) => std::thread::sleep(time),
+                Action::Panic => panic!("WEIR_FAILPOINT: {}", plan.step.name()),
             }
         }
     }

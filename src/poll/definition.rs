@@ -4,6 +4,9 @@
 //! and by every flush. One that is missing is refilled from the database by one process at a time: a lease on
 //! the key elects it, the others wait for it a moment. That a poll does not exist is remembered too, for
 //! seconds, so that votes for a name that never was do not reach the database one by one.
+//!
+//! A process keeps what it has read. When neither memcached nor the database answers, the definition that was read last
+//! stands, its closing time included, until one of them answers again.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -20,7 +23,8 @@ use super::vote::note;
 /// How long a process believes what it has read of a definition.
 const FRESH: Duration = Duration::from_secs(1);
 
-/// How many definitions a process keeps at once: names that somebody makes up must not fill its memory.
+/// How many polls a process keeps the definitions of, and how many names beside them that no poll has: those that somebody
+/// makes up fill no memory and displace no poll.
 const READ_MAX: usize = 1024;
 
 /// How long one process has for refilling a definition before the next may try, in seconds.
@@ -47,15 +51,23 @@ pub enum Known {
     CannotTell,
 }
 
-/// The definitions that this process has read lately.
+/// The definitions that this process has read.
 #[derive(Default)]
 pub struct Definitions {
-    read: HashMap<Slug, (Instant, Known)>,
+    read: HashMap<Slug, Read>,
+}
+
+struct Read {
+    known: Known,
+    /// When it was last asked for, with or without an answer.
+    asked: Instant,
+    /// When it was last answered, in milliseconds of Unix time.
+    as_of_ms: i64,
 }
 
 impl Definitions {
     /// The definition of a poll: as read in the second before `now`, else from the first server that answers, in the rank
-    /// of `identity`, else from the database. What failed on the way is added to `failures`.
+    /// of `identity`, else from the database, else as it was read last. What failed on the way is added to `failures`.
     pub fn get(
         &mut self,
         slug: &Slug,
@@ -65,18 +77,42 @@ impl Definitions {
         database: &mut Database,
         failures: &mut Vec<String>,
     ) -> &Known {
-        let stale = self.read.get(slug).is_none_or(|(at, _)| now.saturating_duration_since(*at) > FRESH);
+        let stale = self.read.get(slug).is_none_or(|read| now.saturating_duration_since(read.asked) > FRESH);
         if stale {
             let known = look_up(slug, &servers.ranking().ranked(identity), servers, database, failures);
-            if self.read.len() >= READ_MAX {
-                self.read.retain(|_, (at, _)| now.saturating_duration_since(*at) <= FRESH);
-            }
-            if self.read.len() >= READ_MAX {
-                self.read.clear();
-            }
-            self.read.insert(slug.clone(), (Instant::now(), known));
+            self.keep(slug, known);
         }
-        self.read.get(slug).map_or(&Known::CannotTell, |(_, known)| known)
+        self.read.get(slug).map_or(&Known::CannotTell, |read| &read.known)
+    }
+
+    /// When a poll's definition was last read, in milliseconds of Unix time.
+    pub fn as_of_ms(&self, slug: &Slug) -> Option<i64> {
+        self.read.get(slug).filter(|read| read.is_poll()).map(|read| read.as_of_ms)
+    }
+
+    fn keep(&mut self, slug: &Slug, known: Known) {
+        let asked = Instant::now();
+        if let (Known::CannotTell, Some(read)) = (&known, self.read.get_mut(slug).filter(|read| read.is_poll())) {
+            read.asked = asked;
+            return;
+        }
+        let read = Read { known, asked, as_of_ms: super::now_ms() };
+        let polls = self.read.values().filter(|read| read.is_poll());
+        let is_new_poll = read.is_poll() && !self.read.get(slug).is_some_and(Read::is_poll);
+        if is_new_poll && polls.clone().count() >= READ_MAX {
+            let oldest = polls.min_by_key(|read| read.asked).map(|read| read.asked);
+            self.read.retain(|_, read| !read.is_poll() || Some(read.asked) != oldest);
+        }
+        if !read.is_poll() && self.read.len() >= 2 * READ_MAX {
+            self.read.retain(|_, read| read.is_poll());
+        }
+        self.read.insert(slug.clone(), read);
+    }
+}
+
+impl Read {
+    fn is_poll(&self) -> bool {
+        matches!(self.known, Known::Poll(_))
     }
 }
 
@@ -158,4 +194,37 @@ pub fn publish(polls: &[Poll], servers: &mut Servers) -> Vec<queue::Error> {
 
 fn encode(poll: &Poll) -> Option<Vec<u8>> {
     serde_json::to_vec(poll).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::poll::ballot::Choice;
+
+    fn name(text: &str) -> Slug {
+        Slug::new(text).unwrap()
+    }
+
+    fn poll(text: &str) -> Known {
+        let choices = ["a", "b"].map(|key| Choice { key: name(key), label: "A".into() });
+        Known::Poll(Box::new(Poll::new(name(text), "?".into(), choices.into(), 1, None).unwrap()))
+    }
+
+    #[test]
+    fn a_poll_that_was_read_stands_until_it_is_known_better_and_made_up_names_displace_none() {
+        let mut definitions = Definitions::default();
+        definitions.keep(&name("now"), poll("now"));
+        for number in 0..3 * READ_MAX {
+            let known = if number % 2 == 0 { Known::CannotTell } else { Known::Unknown };
+            definitions.keep(&name(&format!("made-up-{number}")), known);
+        }
+        definitions.keep(&name("now"), Known::CannotTell);
+        assert!(definitions.as_of_ms(&name("now")).is_some() && definitions.read.len() <= 2 * READ_MAX);
+        (0..2 * READ_MAX).for_each(|number| definitions.keep(&name(&format!("p{number}")), poll("p")));
+        assert_eq!(definitions.read.values().filter(|read| read.is_poll()).count(), READ_MAX);
+        let newest = name(&format!("p{}", 2 * READ_MAX - 1));
+        assert!(definitions.as_of_ms(&newest).is_some());
+        definitions.keep(&newest, Known::Unknown);
+        assert!(definitions.as_of_ms(&newest).is_none());
+    }
 }

@@ -12,6 +12,7 @@
 //! | `pending` | votes on their way into the queue of one server |
 //! | `moment` | what votes that are cast together share |
 //! | [`batcher`] | many callers at once: what has gathered is cast together |
+//! | [`life`] | whether a thread that takes up work still does, and keeps a panic from ending it |
 //! | [`spool`] | ballots on disk, for when everything else is down |
 //! | [`judge`] | a ballot found in a queue: row, refusal or dead letter |
 //! | `read_ahead` | a queue's entries, read and judged while the database writes |
@@ -46,6 +47,7 @@ pub mod drain;
 pub mod flush;
 pub mod judge;
 pub mod known;
+pub mod life;
 mod moment;
 mod pending;
 pub mod pulse;

@@ -15,6 +15,9 @@ use crate::failpoint::{self, Step};
 
 const EXTENSION: &str = "ballots";
 
+/// As long as a ballot's line.
+const PROBE_LEN: usize = 128;
+
 /// A failure of the spool, with the path it happened at.
 #[derive(Debug, thiserror::Error)]
 #[error("spool {}: {doing}: {source}", path.display())]
@@ -69,6 +72,21 @@ impl Spool {
             let _ = fs::remove_file(&temporary).or_else(|_| fs::remove_file(&path));
             self.error(&path, "writing ballots")(source)
         })
+    }
+
+    /// Whether ballots could be written: writes a file as [`Spool::append`] does, and removes it.
+    ///
+    /// # Errors
+    /// [`SpoolError`].
+    pub fn probe(&self) -> Result<(), SpoolError> {
+        fs::create_dir_all(&self.folder).map_err(self.error(&self.folder, "making the folder"))?;
+        let path = self.folder.join(format!(".{}.tmp", uuid::Uuid::now_v7().simple()));
+        let written = File::create(&path).and_then(|mut file| {
+            file.write_all(&[b'.'; PROBE_LEN])?;
+            file.sync_all()
+        });
+        let removed = fs::remove_file(&path);
+        written.and(removed).map_err(self.error(&self.folder, "writing a probe file"))
     }
 
     /// The spooled files, oldest first.

@@ -7,8 +7,6 @@ use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
 use std::time::Duration;
 
-use rand::RngExt;
-
 use super::connection::{Connection, Lifetime};
 use super::error::Error;
 use super::names::{Address, Keys};
@@ -62,22 +60,29 @@ const PROBE_BYTES: [usize; 2] = [25, 60];
 /// For how many seconds the probe's items stay.
 const PROBE_SECONDS: u32 = 1;
 
-/// Whether the server has memory for a vote just now. It stores items of a vote's sizes, and of the size `also`, under
-/// keys that nobody uses, so nothing is overwritten and nothing that is there is removed; they expire after a second. The
-/// connection must not be used afterwards if the answer is `false`.
+/// Stores items of a vote's sizes, and of the size `also`, under keys that nobody uses: nothing that is there is replaced or
+/// removed, and they expire after a second.
+///
+/// # Errors
+/// [`Error`]; [`Error::is_out_of_memory`] when the server has no memory for a vote just now.
+pub fn probe(connection: &mut Connection, keys: &Keys, also: Option<usize>) -> Result<(), Error> {
+    PROBE_BYTES.into_iter().chain(also).try_for_each(|length| {
+        let key = keys.probe(rand::random());
+        connection.set(&key, &vec![b'x'; length], Lifetime::Seconds(PROBE_SECONDS))
+    })
+}
+
+/// Whether the server has memory for a vote just now, as [`probe`] finds out. The connection must not be used afterwards
+/// if the answer is `false`.
 ///
 /// # Errors
 /// [`Error`] when the server failed in another way.
 pub fn takes_votes(connection: &mut Connection, keys: &Keys, also: Option<usize>) -> Result<bool, Error> {
-    for length in PROBE_BYTES.into_iter().chain(also) {
-        let key = keys.probe(rand::rng().random());
-        match connection.add(&key, &vec![b'x'; length], Lifetime::Seconds(PROBE_SECONDS)) {
-            Ok(_) => {}
-            Err(error) if error.is_out_of_memory() => return Ok(false),
-            Err(error) => return Err(error),
-        }
+    match probe(connection, keys, also) {
+        Ok(()) => Ok(true),
+        Err(error) if error.is_out_of_memory() => Ok(false),
+        Err(error) => Err(error),
     }
-    Ok(true)
 }
 
 fn stats(address: &Address, timeout: Duration) -> std::io::Result<HashMap<String, String>> {

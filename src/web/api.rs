@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 
-use crate::poll::ballot::{Poll, Refusal};
+use crate::poll::ballot::{Poll, Refusal, time_text};
 use crate::poll::shown::Shown;
 use crate::slug::Slug;
 
@@ -31,6 +31,7 @@ struct Failure<'a> {
 #[derive(Serialize)]
 struct Polls<'a> {
     polls: Vec<Shown<'a>>,
+    as_of: String,
 }
 
 #[derive(Serialize)]
@@ -60,6 +61,9 @@ fn json(status: StatusCode, value: &impl Serialize) -> Response {
 const JSON: [(header::HeaderName, HeaderValue); 1] =
     [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))];
 
+/// When who does not know the outcome of a vote may cast it again: the claim of the first has lapsed by then.
+pub(super) const UNKNOWN_SECONDS: u64 = crate::queue::CLAIM_SECONDS as u64;
+
 fn busy() -> Response {
     let mut answer = failure(StatusCode::SERVICE_UNAVAILABLE, "busy", "too much is going on: try again in a moment");
     retry_after(&mut answer, 1);
@@ -70,8 +74,8 @@ fn busy() -> Response {
 pub(super) async fn polls(State(app): State<Arc<App>>) -> Response {
     match app.desk.list().await {
         Ok(list) => {
-            let shown = list.iter().map(Shown::new).filter(|poll| poll.open);
-            json(StatusCode::OK, &Polls { polls: shown.collect() })
+            let shown = list.polls.iter().map(Shown::new).filter(|poll| poll.open);
+            json(StatusCode::OK, &Polls { polls: shown.collect(), as_of: time_text(list.as_of_ms) })
         }
         Err(Busy) => busy(),
     }
@@ -142,6 +146,13 @@ pub(super) async fn vote(State(app): State<Arc<App>>, Name(name): Name, client: 
             retry_after(&mut answer, 5);
             answer
         }
+        Verdict::Unknown => {
+            let says = "it is not known whether the vote was taken: a voter who is known by cookie or address may vote again and \
+                        counts once";
+            let mut answer = failure(StatusCode::SERVICE_UNAVAILABLE, Reason::Unknown.name(), says);
+            retry_after(&mut answer, UNKNOWN_SECONDS);
+            answer
+        }
     };
     answer.headers_mut().extend(judged.cookies);
     answer
@@ -186,7 +197,7 @@ pub(super) fn status_of(reason: Reason) -> StatusCode {
         Reason::BadRequest => StatusCode::BAD_REQUEST,
         Reason::OtherOrigin => StatusCode::FORBIDDEN,
         Reason::TooMany => StatusCode::TOO_MANY_REQUESTS,
-        Reason::Busy | Reason::NotTaken => StatusCode::SERVICE_UNAVAILABLE,
+        Reason::Busy | Reason::NotTaken | Reason::Unknown => StatusCode::SERVICE_UNAVAILABLE,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{FromRequestParts, Path, Request, State};
@@ -14,15 +15,18 @@ use ipnet::IpNet;
 use tokio::sync::watch;
 
 use crate::poll::batcher::Batcher;
+use crate::poll::life::Life;
 use crate::poll::site::Site;
 
 use super::client::Client;
 use super::cookie::Cookies;
 use super::desk::Desk;
 use super::health::Health;
+use super::last_known::LastKnown;
 use super::live::Followers;
 use super::metrics::{Flushed, Metrics};
 use super::rate::RateLimit;
+use super::readiness::Readiness;
 use super::{Config, api, assets, form, gate, health, live, page};
 
 /// The longest body of a vote, in bytes: 64 picks of 64 bytes fit in either form.
@@ -38,6 +42,7 @@ pub(super) struct App {
     pub flushed: Option<Arc<Flushed>>,
     pub followers: Followers,
     pub health: Health,
+    pub readiness: Readiness,
     pub trusted_proxies: Vec<IpNet>,
     pub content_policy: HeaderValue,
     pub is_framed: bool,
@@ -54,15 +59,18 @@ impl App {
         flushed: Option<Arc<Flushed>>,
     ) -> std::io::Result<App> {
         let is_framed = !config.embed_origins.is_empty();
+        let last_known = Arc::new(LastKnown::read(&site.spool));
+        let limit = work_limit(&site);
         Ok(App {
             batcher,
-            desk: Arc::new(Desk::open(&site)?),
+            desk: Arc::new(Desk::open(&site, last_known.clone(), limit)?),
             cookies: Cookies::new(&site.identity_key, is_framed),
             rate: RateLimit::new(config.rate_limit),
             metrics: Metrics::default(),
             flushed,
             followers: Followers::new(config.connections_max, config.rate_limit > 0),
-            health: Health::start(site)?,
+            readiness: Readiness::start(&site, last_known, Life::new("looks for ways in", limit))?,
+            health: Health::start(site, Life::new("looks at queues", limit))?,
             trusted_proxies: config.trusted_proxies.clone(),
             content_policy: gate::content_policy(&config.embed_origins).map_err(std::io::Error::other)?,
             is_framed,
@@ -70,6 +78,17 @@ impl App {
             ending: watch::Sender::new(false),
         })
     }
+
+    /// What keeps votes from being taken although the servers answer, if anything does: a thread that hangs or panics.
+    /// Those that only monitors ask do not count.
+    pub(super) fn trouble(&self) -> Option<String> {
+        self.batcher.trouble().or_else(|| self.desk.trouble())
+    }
+}
+
+/// How long a thread may take for one piece of work: longer than all its time-outs together.
+pub(super) fn work_limit(site: &Site) -> Duration {
+    Duration::from_secs(60) + site.timeout * 4 * u32::try_from(site.memcached.len()).unwrap_or(1)
 }
 
 /// Every path, with the gate around all of them.

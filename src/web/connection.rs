@@ -71,7 +71,7 @@ pub(super) async fn serve(
             _ = terminated.recv() => break,
             _ = interrupted.recv() => break,
             _ = beat.tick() => {
-                if is_flushing_alive() {
+                if is_flushing_alive() && app.trouble().is_none() {
                     pulse.beat();
                 }
                 continue;

@@ -1,5 +1,5 @@
 //! The built-in flusher: the same [`Flusher`] as `weir poll flush`, on a thread of its own, under the same row lock; so
-//! any number of them may run beside each other.
+//! any number of them may run beside each other. It goes on after every failure, a panic included.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -9,14 +9,15 @@ use std::time::Duration;
 
 use crate::poll::drain::Holes;
 use crate::poll::flush::{Flusher, Report};
+use crate::poll::life;
 use crate::poll::now_ms;
 use crate::poll::pulse::Pulse;
 use crate::poll::site::Site;
 
 use super::metrics::Flushed;
 
-/// The longest pause between two tries while the database is away.
-const BACK_OFF_MAX: Duration = Duration::from_secs(30);
+/// The longest pause between two tries while the database is away: how long results may stand still after it is back.
+const BACK_OFF_MAX: Duration = Duration::from_secs(5);
 
 /// The running flusher; dropped, it flushes a last time and ends.
 pub(super) struct Flushing {
@@ -58,13 +59,13 @@ impl Flushing {
                 rests.store(false, Ordering::Relaxed);
                 let holes = if last { Holes::All } else { Holes::Due };
                 let flushed = flush(&mut flusher, holes, &noted, &mut told);
-                // A database that failed while the end was asked for would take its time and fail again; what is queued is
-                // safe there.
+                // What failed while the end was asked for would take its time and fail again; what is queued is safe there.
                 let no_more = flushed.is_err() && ended.try_recv() == Err(TryRecvError::Disconnected);
                 if last || no_more {
                     return;
                 }
-                pause = if flushed == Ok(true) { every } else { (pause * 2).clamp(every, BACK_OFF_MAX.max(every)) };
+                // A server that failed holds up no other queue.
+                pause = if flushed.is_ok() { every } else { (pause * 2).clamp(every, BACK_OFF_MAX.max(every)) };
             }
         };
         let thread = std::thread::Builder::new().name("flush".into()).spawn(run)?;
@@ -92,27 +93,31 @@ impl Drop for Flushing {
     }
 }
 
-/// The database failed.
+/// The database failed, or the flush panicked.
 #[derive(Debug, PartialEq, Eq)]
-struct Away;
+struct Failed;
 
-/// Flushes once and tells what is new of its troubles. Returns whether everything could be flushed.
-fn flush(flusher: &mut Flusher, holes: Holes, seen: &Flushed, told: &mut Vec<String>) -> Result<bool, Away> {
+/// Flushes once and tells what is new of its troubles.
+fn flush(flusher: &mut Flusher, holes: Holes, seen: &Flushed, told: &mut Vec<String>) -> Result<(), Failed> {
     let mut report = Report::default();
-    let flushed = flusher.flush(holes, &mut report, &mut |_| {});
+    // The flusher keeps nothing of a flush that does not end well, so it can be used again after a panic.
+    let flushed = life::Life::new("flush", Duration::MAX).guard(|| flusher.flush(holes, &mut report, &mut |_| {}));
+    let flushed = match flushed {
+        Ok(flushed) => flushed.map_err(|error| error.to_string()),
+        Err(panicked) => Err(format!("the flush {panicked}")),
+    };
     seen.ballots.fetch_add(report.count.ballots, Ordering::Relaxed);
     seen.counted.fetch_add(report.count.counted, Ordering::Relaxed);
-    let done = flushed.is_ok() && report.failures.is_empty();
-    if done {
+    if flushed.is_ok() && report.failures.is_empty() {
         seen.at_ms.store(now_ms().unsigned_abs(), Ordering::Relaxed);
     } else {
         seen.failures.fetch_add(1, Ordering::Relaxed);
     }
-    let away = flushed.is_err();
+    let failed = flushed.is_err();
     let mut news = [report.warnings, report.failures].concat();
-    news.extend(flushed.err().map(|error| error.to_string()));
+    news.extend(flushed.err());
     news.iter().filter(|line| !told.contains(*line)).for_each(|line| tracing::warn!("{line}"));
     told.iter().filter(|line| !news.contains(line)).for_each(|line| tracing::warn!("no longer so: {line}"));
     *told = news;
-    if away { Err(Away) } else { Ok(done) }
+    if failed { Err(Failed) } else { Ok(()) }
 }

@@ -14,7 +14,7 @@ use axum::response::{IntoResponse, Response};
 use crate::poll::ballot::Refusal;
 use crate::slug::Slug;
 
-use super::api::{status_of, told};
+use super::api::{UNKNOWN_SECONDS, status_of, told};
 use super::app::{App, BODY_MAX_LEN, Name};
 use super::client::Client;
 use super::gate::{is_of_own_page, retry_after};
@@ -116,6 +116,13 @@ pub(super) async fn vote(
         }
         (Verdict::Busy, _) => later(&app, 1, "So many votes are coming in that yours could not be taken.", shape),
         (Verdict::NotTaken, _) => later(&app, 5, "Your vote could not be taken just now.", shape),
+        (Verdict::Unknown, _) => {
+            let says =
+                "It is not known whether your vote was taken. Please look at the results in a minute, or vote again.";
+            let mut answer = page::failure(&app, StatusCode::SERVICE_UNAVAILABLE, says, shape.is_embedded());
+            retry_after(&mut answer, UNKNOWN_SECONDS);
+            answer
+        }
     };
     answer.headers_mut().extend(judged.cookies);
     answer

@@ -7,6 +7,7 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
+use crate::poll::life::Life;
 use crate::poll::now_ms;
 use crate::poll::site::Site;
 use crate::poll::status::{Status, status};
@@ -14,6 +15,7 @@ use crate::store;
 
 use super::app::App;
 use super::reader::Look;
+use super::readiness::Ready;
 
 /// How long a look at the queues is good.
 const FRESH: Duration = Duration::from_secs(2);
@@ -25,8 +27,8 @@ const DATABASE_PATIENCE: Duration = Duration::from_secs(3);
 pub(super) struct Health(Look<Site, Arc<Status>>);
 
 impl Health {
-    pub(super) fn start(site: Site) -> std::io::Result<Health> {
-        Look::start("looks at queues", FRESH, site).map(Health)
+    pub(super) fn start(site: Site, life: Life) -> std::io::Result<Health> {
+        Look::start(life, FRESH, move || site.clone()).map(Health)
     }
 
     async fn status(&self) -> Option<Arc<Status>> {
@@ -38,19 +40,24 @@ impl Health {
     }
 }
 
-/// `GET /healthz`: the process answers.
-pub(super) async fn alive() -> &'static str {
-    "ok\n"
+/// `GET /healthz`: whether the threads that take votes work. A service in which they do not is to be started again.
+pub(super) async fn alive(State(app): State<Arc<App>>) -> Response {
+    match app.trouble() {
+        None => "ok\n".into_response(),
+        Some(trouble) => (StatusCode::SERVICE_UNAVAILABLE, format!("not healthy: {trouble}\n")).into_response(),
+    }
 }
 
-/// `GET /readyz`: votes find a place.
+/// `GET /readyz`: whether a vote would be taken, and by what.
 pub(super) async fn ready(State(app): State<Arc<App>>) -> Response {
-    if *app.ending.borrow() {
-        return (StatusCode::SERVICE_UNAVAILABLE, "ending\n").into_response();
-    }
-    match app.desk.is_ready().await {
-        true => "ready\n".into_response(),
-        false => (StatusCode::SERVICE_UNAVAILABLE, "no memcached server answers, and no database\n").into_response(),
+    let ready = match app.trouble() {
+        _ if *app.ending.borrow() => Ready::No("the service is ending".into()),
+        Some(trouble) => Ready::No(trouble),
+        None => app.readiness.look().await,
+    };
+    match ready {
+        Ready::Yes(how) => format!("ready: {how}\n").into_response(),
+        Ready::No(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n")).into_response(),
     }
 }
 

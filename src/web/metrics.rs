@@ -18,13 +18,14 @@ pub(super) enum Reason {
     UnderWay,
     Busy,
     NotTaken,
+    Unknown,
     BadRequest,
     OtherOrigin,
     TooMany,
 }
 
 impl Reason {
-    const ALL: [(Reason, &str); 10] = [
+    const ALL: [(Reason, &str); 11] = [
         (Reason::UnknownPoll, "unknown_poll"),
         (Reason::Closed, "closed"),
         (Reason::BadPick, "bad_pick"),
@@ -32,6 +33,7 @@ impl Reason {
         (Reason::UnderWay, "under_way"),
         (Reason::Busy, "busy"),
         (Reason::NotTaken, "not_taken"),
+        (Reason::Unknown, "unknown_outcome"),
         (Reason::BadRequest, "bad_request"),
         (Reason::OtherOrigin, "other_origin"),
         (Reason::TooMany, "too_many"),

@@ -15,8 +15,10 @@
 //! | `page/` | the pages |
 //! | `live` | results as they change, as server-sent events |
 //! | `desk` | what is known of polls, read by threads of their own and kept for a second |
+//! | `last_known` | the definitions read last, in files, for a start in an outage |
 //! | `reader` | threads that read what blocks, and how long a request waits for them |
 //! | `flushing` | the built-in flusher |
+//! | `readiness` | whether a vote would be taken, tried out |
 //! | `metrics`, `health` | what a monitor asks |
 //! | `assets` | style, script, icon and interface description, all first-party |
 //!
@@ -38,11 +40,13 @@ mod flushing;
 mod form;
 mod gate;
 mod health;
+mod last_known;
 mod live;
 mod metrics;
 mod page;
 mod rate;
 mod reader;
+mod readiness;
 mod secret;
 mod vote;
 
@@ -109,7 +113,8 @@ pub enum Stage {
 }
 
 /// Serves the polls of a site until SIGTERM or SIGINT; then stops accepting, answers what is under way, flushes, and
-/// returns. `pulse` is beaten every second while the service lives: requests are accepted, and the flusher rests or moves.
+/// returns. `pulse` is beaten every second while the service lives: requests are accepted, its threads work, and the flusher
+/// rests or moves.
 /// `tell` hears of each stage.
 ///
 /// # Errors
@@ -119,7 +124,8 @@ pub fn serve(site: Site, config: &Config, pulse: &Pulse, mut tell: impl FnMut(St
     let flusher = config.flush_every.map(|every| Flushing::start(&site, every));
     let flusher = flusher.transpose().map_err(Error::Start)?;
     let site = Site { identity_key, ..site };
-    let limits = Limits { gathered_max: config.waiting_max, ..Limits::default() };
+    let batch_limit = app::work_limit(&site);
+    let limits = Limits { gathered_max: config.waiting_max, batch_limit, ..Limits::default() };
     let batcher = Batcher::start(&site, limits).map_err(Error::Start)?;
     let app = App::new(config, site, batcher, flusher.as_ref().map(Flushing::seen)).map_err(Error::Start)?;
     let life = flusher.as_ref().map(Flushing::life);

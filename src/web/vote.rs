@@ -6,7 +6,9 @@ use std::time::Instant;
 use axum::http::HeaderMap;
 use tokio::sync::oneshot;
 
-use crate::poll::ballot::{Identity, Once, Refusal, Voter};
+use crate::poll::ballot::{Identity, Once, Poll, Refusal, Voter};
+use crate::poll::batcher::NotGathered;
+use crate::poll::now_ms;
 use crate::poll::vote::{Outcome, Place, Vote};
 use crate::slug::{Slug, shown};
 
@@ -26,8 +28,10 @@ pub(super) enum Verdict {
     Refused(Refusal),
     /// Too many wait; it was not begun.
     Busy,
-    /// Nothing takes votes just now, or nobody knows whether this one was.
+    /// Nothing takes votes just now.
     NotTaken,
+    /// The writer failed under it, and nobody knows whether it was taken.
+    Unknown,
 }
 
 impl Verdict {
@@ -38,6 +42,7 @@ impl Verdict {
             Verdict::Refused(refusal) => Some(Reason::of(refusal)),
             Verdict::Busy => Some(Reason::Busy),
             Verdict::NotTaken => Some(Reason::NotTaken),
+            Verdict::Unknown => Some(Reason::Unknown),
         }
     }
 }
@@ -75,7 +80,7 @@ async fn cast_in(
     cookies: &mut HeaderMap,
 ) -> Verdict {
     let poll = &view.poll;
-    let picks = match read_picks(poll, picks) {
+    let picks = match judge(poll, picks) {
         Ok(picks) => picks,
         Err(refusal) => return Verdict::Refused(refusal),
     };
@@ -98,13 +103,16 @@ async fn cast_in(
         // A client that has gone away need not be told; its vote counts all the same.
         let _ = sender.send(answer.outcome);
     });
-    if submitted.is_err() {
-        return Verdict::Busy;
+    match submitted {
+        Ok(()) => {}
+        Err(NotGathered::Full) => return Verdict::Busy,
+        Err(NotGathered::Unknown) => return Verdict::Unknown,
     }
     let verdict = match receiver.await {
         Ok(Outcome::Taken(place, identity)) => Verdict::Taken(place, identity),
         Ok(Outcome::Refused(refusal)) => Verdict::Refused(*refusal),
-        Ok(Outcome::NotTaken) | Err(_) => Verdict::NotTaken,
+        Ok(Outcome::NotTaken) => Verdict::NotTaken,
+        Err(_) => Verdict::Unknown,
     };
     let has_voted = matches!(verdict, Verdict::Taken(..) | Verdict::Refused(Refusal::AlreadyVoted(_)));
     if has_voted && poll.once != Once::None {
@@ -116,8 +124,9 @@ async fn cast_in(
     verdict
 }
 
-/// The picks as names, checked only as far as a lane cannot be troubled by them; the rest is the booth's to judge.
-fn read_picks(poll: &crate::poll::ballot::Poll, picks: &[String]) -> Result<Arc<[Slug]>, Refusal> {
+/// The picks as names, if the poll as it is shown takes such a vote now. The booth judges again by what it reads itself; in
+/// an outage it may have read nothing, and then only this keeps a wrong vote out of the spool.
+fn judge(poll: &Poll, picks: &[String]) -> Result<Arc<[Slug]>, Refusal> {
     if picks.len() > PICKS_MAX {
         let (most, given) = (poll.pick_max, picks.len());
         return Err(Refusal::TooManyPicks { poll: poll.slug.clone(), most, given });
@@ -129,5 +138,9 @@ fn read_picks(poll: &crate::poll::ballot::Poll, picks: &[String]) -> Result<Arc<
             Refusal::UnknownChoice { poll, choice, known: known.join(", ") }
         })
     };
-    picks.iter().map(read).collect()
+    let picks: Arc<[Slug]> = picks.iter().map(read).collect::<Result<_, _>>()?;
+    match poll.closed_refusal(now_ms()) {
+        Some(refusal) => Err(refusal),
+        None => poll.pick_set(picks.iter().map(Slug::as_str)).map(|_| picks),
+    }
 }

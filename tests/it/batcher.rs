@@ -4,7 +4,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 use weir::poll::ballot::{IdentityKey, Refusal, Voter};
@@ -226,4 +226,54 @@ fn with_every_server_killed_votes_go_to_the_database_and_without_that_to_the_spo
     assert_eq!(batcher.cast(vote("yes", None)).unwrap().outcome, Outcome::NotTaken);
     site.flush_partly();
     assert_eq!(site.counted("now").len(), 3);
+}
+
+#[test]
+fn a_panic_in_a_lane_leaves_the_votes_under_it_without_an_answer_and_the_lane_takes_the_next() {
+    let memcached = Memcached::start();
+    let site = Site::new(&[&memcached]);
+    site.create_now();
+    let batcher = Batcher::start(&library(&site, &[&memcached]), Limits::default()).unwrap();
+    let (sender, receiver) = channel();
+    memcached.black_hole();
+    let first = sender.clone();
+    batcher.submit(vote("yes", None), move |answer| first.send(Some(answer)).unwrap()).unwrap();
+    wait_until("the first vote is under way", || batcher.waiting() == 0);
+    // These two are cast together, and what takes the first one's answer panics.
+    batcher.submit(vote("yes", None), |_| panic!("the caller's own fault")).unwrap();
+    let second = sender.clone();
+    batcher.submit(vote("yes", None), move |answer| second.send(Some(answer)).unwrap()).unwrap();
+    memcached.revive();
+    assert!(receiver.recv().unwrap().is_some());
+    wait_until("the trouble is told", || {
+        batcher.trouble().is_some_and(|trouble| trouble.contains("caller's own fault"))
+    });
+    drop(sender);
+    // The second one's reply was dropped uncalled.
+    assert!(receiver.recv().is_err());
+    assert!(taken(&batcher.cast(vote("no", Some("ann"))).unwrap()).is_some());
+    assert_eq!(batcher.trouble(), None);
+    drop(batcher);
+    assert_eq!(site.json(&["poll", "flush"])["counted"], json!(4));
+}
+
+#[test]
+fn a_definition_that_was_read_refuses_wrong_votes_when_nothing_answers_any_more() {
+    let mut memcached = Memcached::start();
+    let site = Site::new(&[&memcached]);
+    site.create_now();
+    let database = DatabaseUrl::new("sqlite:/dev/null/none").unwrap();
+    let batcher = Batcher::start(&PollSite { database, ..library(&site, &[&memcached]) }, Limits::default()).unwrap();
+    assert_eq!(taken(&batcher.cast(vote("yes", None)).unwrap()).unwrap().0, Place::Queued);
+    memcached.kill();
+    let began = Instant::now();
+    // For longer than the second for which a definition is not read again.
+    while began.elapsed() < Duration::from_millis(1500) {
+        let refused = batcher.cast(vote("maybe", None)).unwrap().outcome;
+        assert!(
+            matches!(&refused, Outcome::Refused(why) if matches!(**why, Refusal::UnknownChoice { .. })),
+            "{refused:?}"
+        );
+    }
+    assert_eq!(taken(&batcher.cast(vote("yes", None)).unwrap()).unwrap().0, Place::Spooled);
 }

@@ -21,7 +21,7 @@ use super::manager::{Teller, end_at_second_signal};
     after_help = "Pages: /, /polls/POLL, /polls/POLL/results. JSON: /api/v1/openapi.json describes it. For monitors:
 /metrics, /healthz, /readyz. SIGTERM or SIGINT ends it in order: no new connections, votes under way are answered, a last
 flush; a second one ends it at once, and what was acknowledged is safe. Under systemd (Type=notify) it tells readiness and
-end, and feeds the watchdog while it accepts and its flusher rests or moves; WatchdogSec= must be over 2min.
+end, and feeds the watchdog while it accepts, /healthz is 200 and its flusher rests or moves; WatchdogSec= must be over 2min.
 
 Each option is also a key of the [serve] table of weir.toml; weir config shows them.
 

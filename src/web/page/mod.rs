@@ -123,7 +123,8 @@ pub(super) fn vote_page(app: &App, view: &View, advice: Option<&str>, embedded: 
         Some(_) => format!("Not voted yet: {}", view.poll.question),
         None => view.poll.question.clone(),
     };
-    Html(html_of(page(app, &title, embedded, &poll::form(&view.poll, advice, embedded))))
+    let content = html! { (text::old_notice(view.as_of_ms)) (poll::form(&view.poll, advice, embedded)) };
+    Html(html_of(page(app, &title, embedded, &content)))
 }
 
 /// The page of a poll's results. Without a notice it is the same for all, and made once while what it shows is fresh.
@@ -141,8 +142,9 @@ pub(super) fn results_page(app: &App, view: &View, notice: Notice, embedded: boo
 /// `GET /`: the open polls.
 pub(super) async fn index(State(app): State<Arc<App>>) -> Response {
     let Ok(list) = app.desk.list().await else { return busy(&app, false) };
-    let open: Vec<_> = list.iter().rev().filter(|poll| is_open(poll)).collect();
-    let content = poll::list(&open);
+    let open: Vec<_> = list.polls.iter().rev().filter(|poll| is_open(poll)).collect();
+    let notice = if list.is_whole { text::old_notice } else { text::part_notice };
+    let content = html! { (notice(list.as_of_ms)) (poll::list(&open)) };
     Html(page(&app, &app.title, false, &content).into_string()).into_response()
 }
 

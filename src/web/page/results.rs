@@ -8,7 +8,7 @@ use crate::poll::results::Totals;
 use crate::web::desk::View;
 
 use super::chart::chart;
-use super::text::{ago, count, counted, moment};
+use super::text::{ago, count, counted, moment, old_notice};
 
 /// What the page tells its reader first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +53,7 @@ pub(super) fn content(view: &View, notice: Notice, embedded: bool) -> Markup {
                 strong { "This poll has closed." } " Your vote came too late and was not counted."
             },
         }
+        (old_notice(view.as_of_ms))
         p class="kicker" { @if poll.is_open_at(now) { "Results so far" } @else { "Final results" } }
         h1 { (poll.question) }
         @match &view.totals {

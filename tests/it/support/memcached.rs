@@ -155,6 +155,9 @@ impl Drop for Memcached {
     }
 }
 
+/// By how much the sizes differ that a server is filled with: less than those of two of its classes do.
+const FILL_STEP: usize = 16;
+
 /// The classic text protocol, by hand.
 pub(crate) struct Talk {
     reader: BufReader<TcpStream>,
@@ -196,6 +199,35 @@ impl Talk {
     pub(crate) fn set(&mut self, key: &str, value: &str) {
         self.say(&format!("set {key} 0 0 {}\r\n{value}\r\n", value.len()));
         assert_eq!(self.line(), "STORED");
+    }
+
+    /// Stores items of every size up to 1 KiB until the server refuses more of them; how many of each.
+    pub(crate) fn fill(&mut self) -> Vec<usize> {
+        const AT_ONCE: usize = 500;
+        let fill_with = |size: usize| {
+            let value = "x".repeat(size * FILL_STEP + 1);
+            let mut stored = 0;
+            loop {
+                let sets = (stored..stored + AT_ONCE)
+                    .map(|number| format!("set fill-{size}-{number} 0 0 {}\r\n{value}\r\n", value.len()));
+                self.say(&sets.collect::<String>());
+                let taken = (0..AT_ONCE).filter(|_| self.line() == "STORED").count();
+                stored += AT_ONCE;
+                if taken == 0 {
+                    return stored;
+                }
+            }
+        };
+        (0..1024 / FILL_STEP).map(fill_with).collect()
+    }
+
+    /// Deletes what [`Talk::fill`] stored.
+    pub(crate) fn empty(&mut self, filled: Vec<usize>) {
+        for (size, stored) in filled.into_iter().enumerate() {
+            let deletes = (0..stored).map(|number| format!("delete fill-{size}-{number}\r\n"));
+            self.say(&deletes.collect::<String>());
+            (0..stored).for_each(|_| drop(self.line()));
+        }
     }
 
     /// Seconds until a key lapses, or nothing for a missing key.

@@ -8,4 +8,5 @@ mod live;
 mod managed;
 mod odd;
 mod once;
+mod outages;
 mod pages;

@@ -212,9 +212,9 @@ fn every_question_whether_it_is_ready_went_to_memcached() {
     let memcached = Memcached::start();
     let site = Site::new(&[&memcached]);
     let service = Service::start(&site, &["--flush-every", "0"]);
-    let gets = || memcached.talk().stat("cmd_get");
-    let before = gets();
+    let sets = || memcached.talk().stat("cmd_set");
+    let before = sets();
     (0..40).for_each(|_| assert_eq!(service.get("/readyz").status, 200));
-    let asked = gets() - before;
+    let asked = sets() - before;
     assert!((1..40).contains(&asked), "{asked}");
 }
