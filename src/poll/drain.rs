@@ -87,9 +87,7 @@ pub struct Count {
     pub counted: u64,
     /// Ballots that had been counted before, or that a further copy brought.
     pub duplicates: u64,
-    /// Ballots cast after their poll had ended.
-    pub refused: u64,
-    /// Lines that are no ballot.
+    /// Lines that are no ballot, and ballots cast too long after their poll had ended.
     pub dead_letters: u64,
 }
 
@@ -98,7 +96,6 @@ impl std::ops::AddAssign for Count {
         self.ballots += other.ballots;
         self.counted += other.counted;
         self.duplicates += other.duplicates;
-        self.refused += other.refused;
         self.dead_letters += other.dead_letters;
     }
 }
@@ -355,9 +352,9 @@ pub(super) fn write_docket(
     docket: Docket,
     advance: Option<Advance<'_>>,
 ) -> Result<Count, store::Error> {
-    let (ballots, refused, dead_letters) = (docket.ballots(), docket.refused(), docket.dead_letters());
+    let (ballots, dead_letters) = (docket.ballots(), docket.dead_letters());
     let Folded { counted, duplicates } = fold_all(store, docket.into_batch(), advance)?;
-    Ok(Count { ballots, counted, duplicates, refused, dead_letters })
+    Ok(Count { ballots, counted, duplicates, dead_letters })
 }
 
 /// The name of a server's queue in the database.

@@ -89,15 +89,12 @@ pub struct Status {
     pub spool_oldest_ms: Option<i64>,
     /// Dead letters in the database.
     pub dead_letters: Option<u64>,
-    /// Ballots that came after their poll had ended, over all polls.
-    pub refused: Option<u64>,
 }
 
 /// What the database knows.
 struct Stored {
     heads: Vec<QueueHead>,
     dead_letters: u64,
-    refused: u64,
     open_polls: u64,
 }
 
@@ -133,7 +130,6 @@ pub fn status(
         spool_files: spooled.as_ref().ok().map(|(files, _)| *files),
         spool_oldest_ms: spooled.ok().and_then(|(_, oldest)| oldest),
         dead_letters: database.as_ref().ok().map(|stored| stored.dead_letters),
-        refused: database.as_ref().ok().map(|stored| stored.refused),
         open_polls: database.as_ref().ok().map(|stored| stored.open_polls),
         database_error: database.err().map(|error| error.to_string()),
     }
@@ -141,9 +137,8 @@ pub fn status(
 
 fn look_at_store(store: &mut dyn Store) -> Result<Stored, store::Error> {
     let (polls, now_ms) = (store.polls()?, super::now_ms());
-    let refused = polls.iter().map(|poll| store.tally(poll).map(|tally| tally.refused)).sum::<Result<u64, _>>()?;
     let open_polls = polls.iter().filter(|poll| poll.is_open_at(now_ms)).count() as u64;
-    Ok(Stored { heads: store.queue_heads()?, dead_letters: store.dead_letter_count()?, refused, open_polls })
+    Ok(Stored { heads: store.queue_heads()?, dead_letters: store.dead_letter_count()?, open_polls })
 }
 
 /// How many files there are, and for how many milliseconds the oldest has been there.

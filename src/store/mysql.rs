@@ -10,18 +10,18 @@ use std::io;
 use std::time::Duration;
 
 use mysql::prelude::Queryable;
-use mysql::{Conn, IsolationLevel, Opts, OptsBuilder, SslOpts, TxOpts, params};
+use mysql::{Conn, Opts, OptsBuilder, SslOpts, TxOpts, params};
 use url::Url;
 
 use crate::slug::Slug;
 
-use super::batch::{add_votes, in_key_order};
+use super::batch::in_key_order;
 use super::mysql_batch::{Manner, PACKET_MIN, is_deadlock, write};
 use super::record::{
     Advance, Batch, Choice, DeadLetter, Folded, Identity, Poll, QueueHead, Row, Settled, Tally, Verdict,
 };
 use super::url::without_password;
-use super::{Cause, Error, Once, Store, mysql_letters};
+use super::{Cause, Error, Once, Store, mysql_letters, mysql_tally};
 
 mod migrations {
     refinery::embed_migrations!("src/store/migrations/mysql");
@@ -148,12 +148,6 @@ fn migrate(connection: &mut Conn) -> Result<(), Cause> {
     Ok(())
 }
 
-/// A transaction whose first read fixes the moment of all its reads. Not `WITH CONSISTENT SNAPSHOT`, which would fix it a
-/// statement earlier: the driver panics when the server hangs up on that.
-fn one_moment() -> TxOpts {
-    TxOpts::default().set_isolation_level(Some(IsolationLevel::RepeatableRead))
-}
-
 impl Store for MysqlStore {
     fn create_poll(&mut self, poll: &Poll) -> Result<(), Error> {
         let created = self.run("creating a poll", |connection| {
@@ -211,10 +205,17 @@ impl Store for MysqlStore {
         })
     }
 
-    fn set_closing(&mut self, poll_id: i64, closes_at_ms: Option<i64>, closed_at_ms: Option<i64>) -> Result<(), Error> {
+    fn set_closing(&mut self, poll: &Poll, change: &mut dyn FnMut(&mut Poll)) -> Result<Poll, Error> {
         self.run("opening or closing a poll", |connection| {
+            let mut tx = connection.start_transaction(TxOpts::default())?;
+            let mut poll = poll.clone();
+            let times = "SELECT closes_at_ms, closed_at_ms FROM polls WHERE id = ? FOR UPDATE";
+            (poll.closes_at_ms, poll.closed_at_ms) = tx.exec_first(times, (poll.id,))?.unwrap_or_default();
+            change(&mut poll);
             let sql = "UPDATE polls SET closes_at_ms = ?, closed_at_ms = ? WHERE id = ?";
-            connection.exec_drop(sql, (closes_at_ms, closed_at_ms, poll_id))
+            tx.exec_drop(sql, (poll.closes_at_ms, poll.closed_at_ms, poll.id))?;
+            tx.commit()?;
+            Ok::<_, mysql::Error>(poll)
         })
     }
 
@@ -267,24 +268,25 @@ impl Store for MysqlStore {
     }
 
     fn tally(&mut self, poll: &Poll) -> Result<Tally, Error> {
-        self.run("reading a tally", |connection| {
-            let mut tx = connection.start_transaction(one_moment())?;
-            tally(&mut tx, poll)
-        })
+        self.run("reading a tally", |connection| mysql_tally::tally(connection, poll))
     }
 
     fn recount(&mut self, poll: &Poll) -> Result<(Tally, Tally), Error> {
-        self.run("counting ballots", |connection| {
-            let mut tx = connection.start_transaction(one_moment())?;
-            let stored = tally(&mut tx, poll)?;
-            let groups: Vec<(u64, u64)> =
-                tx.exec("SELECT picks, COUNT(*) FROM ballots WHERE poll_id = ? GROUP BY picks", (poll.id,))?;
-            let mut counted = Tally { ballots: 0, refused: stored.refused, votes: vec![0; poll.choices.len()] };
-            for (picks, ballots) in groups {
-                counted.ballots += ballots;
-                add_votes(&mut counted.votes, picks, ballots);
+        self.run("counting ballots", |connection| mysql_tally::recount(connection, poll))
+    }
+
+    fn repair(&mut self, poll: &Poll) -> Result<(Tally, Tally), Error> {
+        self.run("setting a tally to the recount", |connection| {
+            let mut attempt = 1;
+            loop {
+                match mysql_tally::repair(connection, poll) {
+                    Err(error) if is_deadlock(&error) && attempt < DEADLOCK_ATTEMPTS => {
+                        attempt += 1;
+                        make_way(attempt);
+                    }
+                    other => return other,
+                }
             }
-            Ok::<_, mysql::Error>((stored, counted))
         })
     }
 
@@ -376,11 +378,4 @@ fn whole_poll(choices: Vec<(String, String)>, row: PollColumns) -> Result<Poll, 
         closed_at_ms,
         once,
     })
-}
-
-fn tally(tx: &mut mysql::Transaction<'_>, poll: &Poll) -> Result<Tally, mysql::Error> {
-    let (ballots, refused) =
-        tx.exec_first("SELECT ballots, refused FROM polls WHERE id = ?", (poll.id,))?.unwrap_or_default();
-    let votes = tx.exec("SELECT votes FROM choices WHERE poll_id = ? ORDER BY position", (poll.id,))?;
-    Ok(Tally { ballots, refused, votes })
 }

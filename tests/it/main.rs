@@ -10,6 +10,7 @@ mod support;
 mod bad_input;
 mod batcher;
 mod batches;
+mod closing;
 mod commands;
 mod dead_letters;
 mod definitions;
