@@ -26,6 +26,7 @@ mod old_scripts;
 mod overtaken;
 mod readme;
 mod refusals;
+mod repair;
 mod scale;
 mod shared_queues;
 mod signals;
