@@ -38,7 +38,7 @@ const DEADLOCK_ATTEMPTS: u32 = 10;
 const PAGE_ROWS: usize = 5_000;
 
 type Rows<T> = Result<Vec<T>, mysql::Error>;
-type PollColumns = (i64, String, String, u8, i64, Option<i64>, Option<i64>, Option<String>);
+type PollColumns = (i64, String, String, i64, i64, Option<i64>, Option<i64>, Option<String>);
 
 const SELECT_POLLS: &str = "SELECT id, slug, question, pick_max, created_at_ms, closes_at_ms, closed_at_ms, \
      (SELECT once_per FROM poll_once WHERE poll_id = polls.id) FROM polls";
@@ -304,11 +304,11 @@ impl Store for MysqlStore {
         self.run("reading ballots", |connection| {
             let select = |after| format!("SELECT identity, picks, at_ms FROM ballots WHERE poll_id = ?{after} ORDER BY identity LIMIT {PAGE_ROWS}");
             let (first, next) = (select(""), select(" AND identity > ?"));
-            let mut page: Vec<(Vec<u8>, u64, i64)> = connection.exec(&first, (poll.id,))?;
+            let mut page: Vec<(Vec<u8>, i64, i64)> = connection.exec(&first, (poll.id,))?;
             loop {
                 for (identity, picks, at_ms) in &page {
                     let identity = Identity(sixteen(identity)?);
-                    if !each(Row { poll_id: poll.id, identity, picks: *picks, at_ms: *at_ms }) {
+                    if !each(Row { poll_id: poll.id, identity, picks: *picks as u64, at_ms: *at_ms }) {
                         return Ok(());
                     }
                 }
@@ -372,7 +372,7 @@ fn whole_poll(choices: Vec<(String, String)>, row: PollColumns) -> Result<Poll, 
         slug: Slug::new(&slug)?,
         question,
         choices,
-        pick_max,
+        pick_max: pick_max.try_into()?,
         created_at_ms,
         closes_at_ms,
         closed_at_ms,

@@ -45,20 +45,22 @@ pub(super) fn repair(connection: &mut Conn, poll: &Poll) -> Result<(Tally, Tally
     Ok((stored, counted))
 }
 
+/// Read as the signed numbers that the columns hold: the driver panics on one below zero, which somebody may have written.
 fn stored(tx: &mut Transaction<'_>, poll: &Poll) -> Result<Tally, Error> {
-    let ballots = tx.exec_first("SELECT ballots FROM polls WHERE id = ?", (poll.id,))?.unwrap_or_default();
-    let votes = tx.exec("SELECT votes FROM choices WHERE poll_id = ? ORDER BY position", (poll.id,))?;
-    Ok(Tally { ballots, votes })
+    let ballots: Option<i64> = tx.exec_first("SELECT ballots FROM polls WHERE id = ?", (poll.id,))?;
+    let votes: Vec<i64> = tx.exec("SELECT votes FROM choices WHERE poll_id = ? ORDER BY position", (poll.id,))?;
+    let votes = votes.into_iter().map(|votes| votes as u64).collect();
+    Ok(Tally { ballots: ballots.unwrap_or_default() as u64, votes })
 }
 
 fn both(tx: &mut Transaction<'_>, poll: &Poll) -> Result<(Tally, Tally), Error> {
     let stored = stored(tx, poll)?;
-    let groups: Vec<(u64, u64)> =
+    let groups: Vec<(i64, u64)> =
         tx.exec("SELECT picks, COUNT(*) FROM ballots WHERE poll_id = ? GROUP BY picks", (poll.id,))?;
     let mut counted = Tally { ballots: 0, votes: vec![0; poll.choices.len()] };
     for (picks, ballots) in groups {
         counted.ballots += ballots;
-        add_votes(&mut counted.votes, picks, ballots);
+        add_votes(&mut counted.votes, picks as u64, ballots);
     }
     Ok((stored, counted))
 }

@@ -164,3 +164,28 @@ fn repairs_while_votes_come_in_and_are_flushed_leave_tallies_that_are_the_recoun
         site.ok(&["poll", "verify"]);
     });
 }
+
+#[test]
+fn numbers_that_weir_never_writes_are_reported_or_repaired_and_end_no_command() {
+    on_every_database(|_, site, url| {
+        assert!(site.batch("now\tyes\nnow\tno\n").status.success());
+        site.ok(&["poll", "flush"]);
+        let below = [
+            "UPDATE polls SET ballots = -5",
+            "UPDATE choices SET votes = -1",
+            "UPDATE ballots SET picks = -1 WHERE picks = 2",
+        ];
+        by_hand(url, &below);
+        site.fails(1, &["poll", "verify"]);
+        site.ok(&["poll", "verify", "--repair"]);
+        site.ok(&["poll", "verify"]);
+        assert_eq!(site.ok(&["poll", "export", "now"]).lines().count(), 3);
+        for broken in ["pick_max = 300", "pick_max = -1", "slug = 'No Slug'"] {
+            by_hand(url, &[&format!("UPDATE polls SET {broken}")]);
+            for command in ["list", "results", "verify", "flush"] {
+                let output = site.run(&["poll", command]);
+                assert!(!output.status.success(), "{command} with {broken}: {}", stdout(&output));
+            }
+        }
+    });
+}
