@@ -10,6 +10,7 @@
 //! | `docs.rs` | `weir completions`, `weir man` |
 //! | `settings.rs` | flags, environment and file made into what the rooms take |
 //! | `output.rs` | everything that is printed |
+//! | `signals.rs` | the first signal and the second |
 //! | `exit.rs` | every exit code |
 
 use std::process::ExitCode;
@@ -26,6 +27,7 @@ mod rules;
 mod sample;
 mod settings;
 mod show_config;
+mod signals;
 mod sync;
 
 use output::Output;

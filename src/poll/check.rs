@@ -260,7 +260,6 @@ mod tests {
             spool_files: Some(0),
             spool_oldest_ms: None,
             dead_letters: Some(0),
-            refused: Some(7),
             missing: Vec::new(),
         }
     }

@@ -1,4 +1,4 @@
-//! Dead letters looked at again: counted, refused, kept with a new reason, or thrown away.
+//! Dead letters looked at again: counted, kept with a new reason, or thrown away.
 //!
 //! A portion of them is settled in one transaction, and a letter is gone in the same transaction in which its
 //! ballot is counted. So a process that dies in between has done whole portions, and two that retry the same

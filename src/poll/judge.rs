@@ -1,15 +1,22 @@
-//! What a line found in a queue or spool file becomes: a row to count, a refusal to count, or a dead letter.
+//! What a line found in a queue or spool file becomes: a row to count, or a dead letter.
+//!
+//! Votes are refused where they are cast. A ballot found here may have been acknowledged, so one that was cast just after its
+//! poll ended counts ([`CLOSING_GRACE_MS`]), and a later one becomes a dead letter with both times.
 //!
 //! Every line is judged by itself, and none is dropped. A judge knows the polls of one moment; taken after the
 //! counter of the queue was read, that moment is late enough for every ballot up to the counter.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use crate::slug::Slug;
 use crate::store::{Batch, DeadLetter, Row, Verdict};
 
 use super::ballot::{Identity, IdentityKey, Poll, Voter};
 use super::wire;
+
+/// How long after the end of its poll a ballot may have been cast and still counts, in milliseconds. A process that votes
+/// reads the new end up to 1 s after it is in memcached, and its clock may be ahead of the clock that set the end.
+pub const CLOSING_GRACE_MS: i64 = 5_000;
 
 /// The longest line kept in a dead letter, in bytes.
 const DEAD_LETTER_MAX_LEN: usize = 1024 * 1024;
@@ -26,7 +33,6 @@ pub struct Docket {
     rows: Vec<Row>,
     dead_letters: Vec<DeadLetter>,
     dead_letter_bytes: usize,
-    refused: BTreeMap<i64, u64>,
     ballots: u64,
 }
 
@@ -34,11 +40,6 @@ impl Docket {
     /// How many ballots were judged, good or bad.
     pub fn ballots(&self) -> u64 {
         self.ballots
-    }
-
-    /// How many of them are refused.
-    pub fn refused(&self) -> u64 {
-        self.refused.values().sum()
     }
 
     /// How many of them are dead letters.
@@ -56,15 +57,12 @@ impl Docket {
         self.rows.append(&mut other.rows);
         self.dead_letters.append(&mut other.dead_letters);
         self.dead_letter_bytes += other.dead_letter_bytes;
-        for (poll_id, refused) in other.refused {
-            *self.refused.entry(poll_id).or_default() += refused;
-        }
         self.ballots += other.ballots;
     }
 
     /// The batch for the store.
     pub fn into_batch(self) -> Batch {
-        Batch { rows: self.rows, dead_letters: self.dead_letters, refused: self.refused.into_iter().collect() }
+        Batch { rows: self.rows, dead_letters: self.dead_letters }
     }
 }
 
@@ -93,8 +91,7 @@ impl Judge<'_> {
         for (number, line) in wire::lines(entry) {
             docket.ballots += 1;
             match self.row(line, now_ms, || origin_hash(origin, number)) {
-                Ok((row, true)) => docket.rows.push(row),
-                Ok((row, false)) => *docket.refused.entry(row.poll_id).or_default() += 1,
+                Ok(row) => docket.rows.push(row),
                 Err(reason) => {
                     let bytes = line[..line.len().min(DEAD_LETTER_MAX_LEN)].to_vec();
                     docket.dead_letter_bytes += bytes.len();
@@ -115,22 +112,21 @@ impl Judge<'_> {
     /// found, and one without a time the time at which it was found; so it comes to what it would have come to then.
     pub fn judge_again(&mut self, letter: &DeadLetter) -> Verdict {
         match self.row(&letter.bytes, letter.found_at_ms, || Identity(letter.id)) {
-            Ok((row, true)) => Verdict::Ballot(row),
-            Ok((row, false)) => Verdict::Refused(row.poll_id),
+            Ok(row) => Verdict::Ballot(row),
             Err(reason) => Verdict::Kept(reason),
         }
     }
 
-    /// The row, and whether its poll was open then; or why it is none, not too long to be kept.
-    fn row(&mut self, line: &[u8], now_ms: i64, nameless: impl FnOnce() -> Identity) -> Result<(Row, bool), String> {
+    /// The row; or why it is none, not too long to be kept.
+    fn row(&mut self, line: &[u8], now_ms: i64, nameless: impl FnOnce() -> Identity) -> Result<Row, String> {
         self.read(line, now_ms, nameless).map_err(|reason| reason.chars().take(REASON_MAX_CHARS).collect())
     }
 
-    fn read(&mut self, line: &[u8], now_ms: i64, nameless: impl FnOnce() -> Identity) -> Result<(Row, bool), String> {
+    fn read(&mut self, line: &[u8], now_ms: i64, nameless: impl FnOnce() -> Identity) -> Result<Row, String> {
         let parts = wire::take_apart(line);
         let known = parts.and_then(|(opening, ..)| self.openings.get(opening));
         if let (Some((_, identity, at_ms)), Some(&(place, picks))) = (parts, known) {
-            return Ok(self.cast(place, picks, identity, at_ms));
+            return self.cast(place, picks, identity, at_ms);
         }
         let read = wire::read_line(line)?;
         let place = self.places.get(read.poll.as_ref()).copied();
@@ -145,13 +141,27 @@ impl Judge<'_> {
         if let Some((opening, ..)) = parts.filter(|_| self.openings.len() < OPENINGS_MAX) {
             self.openings.insert(opening.to_vec(), (place, picks));
         }
-        Ok(self.cast(place, picks, identity, read.at.unwrap_or(now_ms)))
+        self.cast(place, picks, identity, read.at.unwrap_or(now_ms))
     }
 
-    fn cast(&self, place: usize, picks: u64, identity: Identity, at_ms: i64) -> (Row, bool) {
+    fn cast(&self, place: usize, picks: u64, identity: Identity, at_ms: i64) -> Result<Row, String> {
         let poll = &self.polls[place];
-        (Row { poll_id: poll.id, identity, picks, at_ms }, poll.is_open_at(at_ms))
+        match poll.ends_at_ms().filter(|end| at_ms > end.saturating_add(CLOSING_GRACE_MS)) {
+            None => Ok(Row { poll_id: poll.id, identity, picks, at_ms }),
+            Some(end) => Err(format!(
+                "cast at {}, more than {} s after poll {} closed at {}",
+                exact_time(at_ms),
+                CLOSING_GRACE_MS / 1000,
+                poll.slug,
+                exact_time(end)
+            )),
+        }
     }
+}
+
+/// RFC 3339 in UTC with milliseconds, by which an end and a grace are compared.
+fn exact_time(at_ms: i64) -> String {
+    jiff::Timestamp::from_millisecond(at_ms).map_or_else(|_| format!("{at_ms} ms"), |at| format!("{at:.3}"))
 }
 
 fn origin_hash(origin: &str, line_number: usize) -> Identity {
@@ -176,14 +186,17 @@ mod tests {
         let docket = docket(
             "{\"poll\":\"now\",\"picks\":[\"yes\"]}\n\
              rubbish\n\
-             {\"poll\":\"now\",\"picks\":[\"yes\"],\"at\":1000}\n\
+             {\"poll\":\"now\",\"picks\":[\"yes\"],\"at\":6000}\n\
+             {\"poll\":\"now\",\"picks\":[\"yes\"],\"at\":6001}\n\
              {\"poll\":\"other\",\"picks\":[\"yes\"]}\n\
              {\"poll\":\"now\",\"picks\":[\"blue\"]}\n",
         );
-        assert_eq!((docket.ballots(), docket.rows.len(), docket.refused(), docket.dead_letters()), (5, 1, 1, 3));
+        assert_eq!((docket.ballots(), docket.rows.len(), docket.dead_letters()), (6, 2, 4));
         let letters = docket.into_batch().dead_letters;
         assert_eq!(letters[0].bytes, b"rubbish");
-        assert!(letters[1].reason.contains("no poll \"other\""), "{}", letters[1].reason);
+        let late = "cast at 1970-01-01T00:00:06.001Z, more than 5 s after poll now closed at 1970-01-01T00:00:01.000Z";
+        assert_eq!(letters[1].reason, late);
+        assert!(letters[2].reason.contains("no poll \"other\""), "{}", letters[2].reason);
     }
 
     #[test]
@@ -209,7 +222,7 @@ mod tests {
         let text = [
             line("yes", &id('1'), 7),
             line("no", &id('2'), 8),
-            line("yes", &id('3'), 1000),
+            line("yes", &id('3'), 6001),
             line("yes", &id('4'), 9),
             line("no", &id('x'), 9),
             line("blue", &id('5'), 9),
@@ -218,7 +231,7 @@ mod tests {
         let docket = docket(&text.concat());
         let rows: Vec<_> = docket.rows.iter().map(|row| (row.identity.0[0], row.picks, row.at_ms)).collect();
         assert_eq!(rows, [(0x11, 1, 7), (0x22, 2, 8), (0x44, 1, 9)]);
-        assert_eq!((docket.ballots(), docket.refused(), docket.dead_letters()), (7, 1, 3));
+        assert_eq!((docket.ballots(), docket.dead_letters()), (7, 4));
     }
 
     #[test]

@@ -36,8 +36,6 @@ pub struct Totals {
     pub open: bool,
     /// How many ballots are counted.
     pub total: u64,
-    /// How many ballots came after it had ended.
-    pub refused: u64,
     /// The moment these totals are of: RFC 3339.
     pub as_of: String,
     /// When it stops taking votes, or stopped: RFC 3339.
@@ -61,7 +59,6 @@ impl Totals {
             question: poll.question.clone(),
             open: poll.is_open_at(now_ms),
             total: tally.ballots,
-            refused: tally.refused,
             as_of: time_text(now_ms),
             ends_at: poll.ends_at_ms().map(time_text),
             choices: choices.collect(),

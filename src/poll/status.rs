@@ -108,8 +108,6 @@ pub struct Status {
     pub spool_oldest_ms: Option<i64>,
     /// Dead letters in the database.
     pub dead_letters: Option<u64>,
-    /// Ballots that came after their poll had ended, over all polls.
-    pub refused: Option<u64>,
     /// Entries that were counted and deleted before the database went back to an earlier state, by queue.
     pub missing: Vec<Missing>,
 }
@@ -130,7 +128,6 @@ struct Stored {
     queues: Vec<KnownQueue>,
     missing: Vec<Missing>,
     dead_letters: u64,
-    refused: u64,
     open_polls: u64,
 }
 
@@ -163,7 +160,6 @@ pub fn status(
         spool_files: spooled.as_ref().ok().map(|(files, _)| *files),
         spool_oldest_ms: spooled.ok().and_then(|(_, oldest)| oldest),
         dead_letters: database.as_ref().ok().map(|stored| stored.dead_letters),
-        refused: database.as_ref().ok().map(|stored| stored.refused),
         open_polls: database.as_ref().ok().map(|stored| stored.open_polls),
         missing: database.as_ref().map(|stored| stored.missing.clone()).unwrap_or_default(),
         database_error: database.err().map(|error| error.to_string()),
@@ -172,13 +168,12 @@ pub fn status(
 
 fn look_at_store(store: &mut dyn Store) -> Result<Stored, store::Error> {
     let (polls, now_ms) = (store.polls()?, super::now_ms());
-    let refused = polls.iter().map(|poll| store.tally(poll).map(|tally| tally.refused)).sum::<Result<u64, _>>()?;
     let open_polls = polls.iter().filter(|poll| poll.is_open_at(now_ms)).count() as u64;
     let rows = store.queues()?;
     let queues = rows.iter().filter_map(KnownQueue::of_row).collect();
     let missing = rows.into_iter().filter(|row| row.missing > 0);
     let missing = missing.map(|row| Missing { queue: row.name, server: row.server, entries: row.missing }).collect();
-    Ok(Stored { queues, missing, dead_letters: store.dead_letter_count()?, refused, open_polls })
+    Ok(Stored { queues, missing, dead_letters: store.dead_letter_count()?, open_polls })
 }
 
 /// How many files there are, and for how many milliseconds the oldest has been there.

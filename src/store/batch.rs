@@ -64,10 +64,6 @@ impl Settlement {
     pub(super) fn add(&mut self, verdict: Verdict) {
         match verdict {
             Verdict::Ballot(row) => self.batch.rows.push(row),
-            Verdict::Refused(poll_id) => {
-                self.batch.refused.push((poll_id, 1));
-                self.settled.refused += 1;
-            }
             Verdict::Dropped => self.settled.dropped += 1,
             Verdict::Kept(_) => self.settled.kept += 1,
         }

@@ -17,12 +17,14 @@ mod mysql_error;
 mod mysql_letters;
 mod mysql_migrate;
 mod mysql_session;
+mod mysql_tally;
 mod mysql_transaction;
 mod mysql_url;
 mod once;
 mod record;
 mod sqlite;
 mod sqlite_batch;
+mod sqlite_tally;
 mod url;
 
 use std::fmt;
@@ -45,6 +47,9 @@ pub const TRANSACTION_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// The most dead letters that [`Store::settle_dead_letters`] takes at once: each may cost a row deleted and a row
 /// inserted.
 pub const SETTLEMENT_MAX: usize = TRANSACTION_ROWS_MAX / 2;
+
+/// A write that changes no row.
+const WRITE_NOTHING: &str = "UPDATE polls SET refused = refused WHERE id = -1";
 
 /// What a driver failed with.
 type Cause = Box<dyn std::error::Error + Send + Sync>;
@@ -114,14 +119,22 @@ pub trait Store: Send {
     /// [`Error::Failure`].
     fn poll(&mut self, slug: &Slug) -> Result<Option<Poll>, Error>;
 
-    /// Sets when the poll closes by itself and when it was closed.
+    /// Changes when a poll closes by itself and when it was closed; the poll as it is then. `change` gets it with both times
+    /// as stored, once the poll is locked: a time that is taken in it is not older than the wait for the lock. It may be
+    /// called again when the database undoes the change.
     ///
     /// # Errors
     /// [`Error::Failure`].
-    fn set_closing(&mut self, poll_id: i64, closes_at_ms: Option<i64>, closed_at_ms: Option<i64>) -> Result<(), Error>;
+    fn set_closing(&mut self, poll: &Poll, change: &mut dyn FnMut(&mut Poll)) -> Result<Poll, Error>;
 
-    /// Writes a batch in one transaction: new ballots, exactly their share of the tallies, dead letters, counts
-    /// of refused ballots and, with `advance`, the queue's row. At most [`TRANSACTION_ROWS_MAX`] rows.
+    /// Writes nothing, as a statement that a database which takes no writes refuses.
+    ///
+    /// # Errors
+    /// [`Error::Failure`].
+    fn check_writable(&mut self) -> Result<(), Error>;
+
+    /// Writes a batch in one transaction: new ballots, exactly their share of the tallies, dead letters and, with
+    /// `advance`, the queue's row. At most [`TRANSACTION_ROWS_MAX`] rows.
     ///
     /// # Errors
     /// [`Error::QueueTaken`] when the row is locked or another one (nothing was written); [`Error::Failure`]
@@ -157,6 +170,13 @@ pub trait Store: Send {
     /// # Errors
     /// [`Error::Failure`].
     fn recount(&mut self, poll: &Poll) -> Result<(Tally, Tally), Error>;
+
+    /// Sets the stored tally to the recount, in one transaction that keeps writers of the poll's ballots waiting; the
+    /// tally as it was stored before, and the recount.
+    ///
+    /// # Errors
+    /// [`Error::Failure`]; whether it was done is then unknown, and doing it again is safe.
+    fn repair(&mut self, poll: &Poll) -> Result<(Tally, Tally), Error>;
 
     /// How many ballots of a poll were cast in each step of time: pairs of (n, ballots) for the ballots cast from
     /// `from_ms + n * step_ms` on, in order, with nothing for steps without any. It reads all of the poll's ballots.
@@ -252,7 +272,7 @@ pub fn fold_all(store: &mut dyn Store, mut batch: Batch, advance: Option<Advance
         let rows: Vec<_> = batch.rows.drain(..batch.rows.len().min(TRANSACTION_ROWS_MAX)).collect();
         let letters = letters_within(&batch.dead_letters, TRANSACTION_BYTES_MAX).min(TRANSACTION_ROWS_MAX - rows.len());
         let dead_letters = batch.dead_letters.drain(..letters).collect();
-        let folded = store.fold(Batch { rows, dead_letters, ..Batch::default() }, None)?;
+        let folded = store.fold(Batch { rows, dead_letters }, None)?;
         total.counted += folded.counted;
         total.duplicates += folded.duplicates;
     }

@@ -8,23 +8,22 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use mysql::Conn;
 use mysql::params;
 use mysql::prelude::Queryable;
 
 use crate::slug::Slug;
 
-use super::batch::{add_votes, in_key_order};
+use super::batch::in_key_order;
 use super::mysql_batch::{Manner, write};
 use super::mysql_error::{is_answer, is_retryable, is_unavailable, is_unknown_variable, plain};
 use super::mysql_migrate::migrate;
 use super::mysql_session::{Session, connect, guarded};
-use super::mysql_transaction::{at_one_moment, begin, commit, rollback};
+use super::mysql_transaction::{begin, commit, rollback};
 use super::mysql_url::MysqlUrl;
 use super::record::{
     Advance, Batch, Choice, DeadLetter, Folded, Identity, Poll, QueueRow, Row, Settled, Tally, Verdict,
 };
-use super::{Cause, Error, Failure, Once, Store, mysql_letters};
+use super::{Cause, Error, Failure, Once, Store, WRITE_NOTHING, mysql_letters, mysql_tally};
 
 /// How often work is tried when the database chooses it as a deadlock's victim.
 const ATTEMPTS: u32 = 20;
@@ -34,7 +33,7 @@ const ATTEMPTS: u32 = 20;
 const PAGE_ROWS: usize = 5_000;
 
 type Rows<T> = Result<Vec<T>, mysql::Error>;
-type PollColumns = (i64, String, String, u8, i64, Option<i64>, Option<i64>, Option<String>);
+type PollColumns = (i64, String, String, i64, i64, Option<i64>, Option<i64>, Option<String>);
 
 const SELECT_POLLS: &str = "SELECT id, slug, question, pick_max, created_at_ms, closes_at_ms, closed_at_ms, \
      (SELECT once_per FROM poll_once WHERE poll_id = polls.id) FROM polls";
@@ -160,11 +159,22 @@ impl Store for MysqlStore {
         })
     }
 
-    fn set_closing(&mut self, poll_id: i64, closes_at_ms: Option<i64>, closed_at_ms: Option<i64>) -> Result<(), Error> {
-        self.run("opening or closing a poll", |connection| {
+    fn set_closing(&mut self, poll: &Poll, change: &mut dyn FnMut(&mut Poll)) -> Result<Poll, Error> {
+        self.run("opening or closing a poll", |tx| {
+            begin(tx)?;
+            let mut poll = poll.clone();
+            let times = "SELECT closes_at_ms, closed_at_ms FROM polls WHERE id = ? FOR UPDATE";
+            (poll.closes_at_ms, poll.closed_at_ms) = tx.exec_first(times, (poll.id,))?.unwrap_or_default();
+            change(&mut poll);
             let sql = "UPDATE polls SET closes_at_ms = ?, closed_at_ms = ? WHERE id = ?";
-            connection.exec_drop(sql, (closes_at_ms, closed_at_ms, poll_id))
+            tx.exec_drop(sql, (poll.closes_at_ms, poll.closed_at_ms, poll.id))?;
+            commit(tx)?;
+            Ok::<_, mysql::Error>(poll)
         })
+    }
+
+    fn check_writable(&mut self) -> Result<(), Error> {
+        self.run("looking whether it takes writes", |connection| connection.query_drop(WRITE_NOTHING))
     }
 
     fn fold(&mut self, mut batch: Batch, advance: Option<Advance<'_>>) -> Result<Folded, Error> {
@@ -203,23 +213,15 @@ impl Store for MysqlStore {
     }
 
     fn tally(&mut self, poll: &Poll) -> Result<Tally, Error> {
-        self.run("reading a tally", |connection| at_one_moment(connection, |tx| tally(tx, poll)))
+        self.run("reading a tally", |connection| mysql_tally::tally(connection, poll))
     }
 
     fn recount(&mut self, poll: &Poll) -> Result<(Tally, Tally), Error> {
-        self.run("counting ballots", |connection| {
-            let (stored, groups) = at_one_moment(connection, |tx| {
-                let sql = "SELECT picks, COUNT(*) FROM ballots WHERE poll_id = ? GROUP BY picks";
-                Ok((tally(tx, poll)?, tx.exec(sql, (poll.id,))?))
-            })?;
-            let groups: Vec<(u64, u64)> = groups;
-            let mut counted = Tally { ballots: 0, refused: stored.refused, votes: vec![0; poll.choices.len()] };
-            for (picks, ballots) in groups {
-                counted.ballots += ballots;
-                add_votes(&mut counted.votes, picks, ballots);
-            }
-            Ok::<_, mysql::Error>((stored, counted))
-        })
+        self.run("counting ballots", |connection| mysql_tally::recount(connection, poll))
+    }
+
+    fn repair(&mut self, poll: &Poll) -> Result<(Tally, Tally), Error> {
+        self.run("setting a tally to the recount", |connection| mysql_tally::repair(connection, poll))
     }
 
     fn turnout(&mut self, poll: &Poll, from_ms: i64, step_ms: i64) -> Result<Vec<(u64, u64)>, Error> {
@@ -243,12 +245,12 @@ impl Store for MysqlStore {
         loop {
             // A page is read whole before any of it is handed on, so that it can be read again.
             let page = self.run("reading ballots", |connection| {
-                let page: Vec<(Vec<u8>, u64, i64)> = match after {
+                let page: Vec<(Vec<u8>, i64, i64)> = match after {
                     None => connection.exec(&first, (poll.id,))?,
                     Some(Identity(after)) => connection.exec(&next, (poll.id, after.to_vec()))?,
                 };
-                let row = |(identity, picks, at_ms): (Vec<u8>, u64, i64)| {
-                    Ok(Row { poll_id: poll.id, identity: Identity(sixteen(&identity)?), picks, at_ms })
+                let row = |(identity, picks, at_ms): (Vec<u8>, i64, i64)| {
+                    Ok(Row { poll_id: poll.id, identity: Identity(sixteen(&identity)?), picks: picks as u64, at_ms })
                 };
                 page.into_iter().map(row).collect::<Result<Vec<Row>, Cause>>()
             })?;
@@ -327,7 +329,7 @@ fn whole_poll(choices: Vec<(String, String)>, row: PollColumns) -> Result<Poll, 
         slug: Slug::new(&slug)?,
         question,
         choices,
-        pick_max,
+        pick_max: pick_max.try_into()?,
         created_at_ms,
         closes_at_ms,
         closed_at_ms,
@@ -337,11 +339,4 @@ fn whole_poll(choices: Vec<(String, String)>, row: PollColumns) -> Result<Poll, 
 
 fn queue_row((name, server, head, slots, missing, flushed_at_ms): QueueColumns) -> QueueRow {
     QueueRow { name, server, head, slots, missing, flushed_at_ms }
-}
-
-fn tally(tx: &mut Conn, poll: &Poll) -> Result<Tally, mysql::Error> {
-    let (ballots, refused) =
-        tx.exec_first("SELECT ballots, refused FROM polls WHERE id = ?", (poll.id,))?.unwrap_or_default();
-    let votes = tx.exec("SELECT votes FROM choices WHERE poll_id = ? ORDER BY position", (poll.id,))?;
-    Ok(Tally { ballots, refused, votes })
 }

@@ -146,9 +146,6 @@ fn move_head(tx: &mut Conn, advance: Advance<'_>) -> Result<bool, Error> {
 }
 
 fn write_rest(tx: &mut Conn, batch: &Batch) -> Result<(), Error> {
-    for (poll_id, refused) in &batch.refused {
-        tx.exec_drop("UPDATE polls SET refused = refused + ? WHERE id = ?", (refused, poll_id))?;
-    }
     for letter in &batch.dead_letters {
         tx.exec_drop(
             "INSERT IGNORE INTO dead_letters (id, origin, reason, bytes, found_at_ms) VALUES (?, ?, ?, ?, ?)",

@@ -75,8 +75,6 @@ pub struct DeadLetter {
 pub enum Verdict {
     /// It is a ballot after all, and counts unless its key is there already.
     Ballot(Row),
-    /// It is a ballot that came too late for the poll of that id.
-    Refused(i64),
     /// It is thrown away.
     Dropped,
     /// It stays, for this reason.
@@ -90,8 +88,6 @@ pub struct Settled {
     pub counted: u64,
     /// Ballots whose key was there already.
     pub duplicates: u64,
-    /// Ballots cast after their poll had ended.
-    pub refused: u64,
     /// Letters thrown away.
     pub dropped: u64,
     /// Letters that stay.
@@ -102,7 +98,6 @@ impl std::ops::AddAssign for Settled {
     fn add_assign(&mut self, other: Settled) {
         self.counted += other.counted;
         self.duplicates += other.duplicates;
-        self.refused += other.refused;
         self.dropped += other.dropped;
         self.kept += other.kept;
     }
@@ -113,16 +108,14 @@ impl std::ops::AddAssign for Settled {
 pub struct Batch {
     /// The ballots, in the order in which they were found: of two with one key the first stands.
     pub rows: Vec<Row>,
-    /// What could not be read.
+    /// What does not count, each with its reason.
     pub dead_letters: Vec<DeadLetter>,
-    /// Ballots that were read but came too late, counted per poll id.
-    pub refused: Vec<(i64, u64)>,
 }
 
 impl Batch {
     /// Whether there is nothing to write.
     pub fn is_empty(&self) -> bool {
-        self.rows.is_empty() && self.dead_letters.is_empty() && self.refused.is_empty()
+        self.rows.is_empty() && self.dead_letters.is_empty()
     }
 }
 
@@ -176,8 +169,6 @@ pub struct Folded {
 pub struct Tally {
     /// How many ballots.
     pub ballots: u64,
-    /// How many ballots came after closing.
-    pub refused: u64,
     /// Votes per choice, in the poll's order.
     pub votes: Vec<u64>,
 }

@@ -13,12 +13,12 @@ use rusqlite::{Connection, OptionalExtension, Params, Row as SqlRow, Transaction
 use crate::failpoint::{self, Step};
 use crate::slug::Slug;
 
-use super::batch::{Settlement, add_votes};
+use super::batch::Settlement;
 use super::record::{
     Advance, Batch, Choice, DeadLetter, Folded, Identity, Poll, QueueRow, Row, Settled, Tally, Verdict,
 };
 use super::sqlite_batch::insert;
-use super::{Cause, Error, Once, OnceError, Store};
+use super::{Cause, Error, Once, OnceError, Store, WRITE_NOTHING, sqlite_tally};
 
 mod migrations {
     refinery::embed_migrations!("src/store/migrations/sqlite");
@@ -149,11 +149,23 @@ impl Store for SqliteStore {
         })
     }
 
-    fn set_closing(&mut self, poll_id: i64, closes_at_ms: Option<i64>, closed_at_ms: Option<i64>) -> Result<(), Error> {
+    fn set_closing(&mut self, poll: &Poll, change: &mut dyn FnMut(&mut Poll)) -> Result<Poll, Error> {
         self.run("opening or closing a poll", |connection| {
+            let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let mut poll = poll.clone();
+            let times = "SELECT closes_at_ms, closed_at_ms FROM polls WHERE id = ?1";
+            (poll.closes_at_ms, poll.closed_at_ms) =
+                tx.query_row(times, [poll.id], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            change(&mut poll);
             let sql = "UPDATE polls SET closes_at_ms = ?2, closed_at_ms = ?3 WHERE id = ?1";
-            connection.execute(sql, params![poll_id, closes_at_ms, closed_at_ms]).map(|_| ())
+            tx.execute(sql, params![poll.id, poll.closes_at_ms, poll.closed_at_ms])?;
+            tx.commit()?;
+            Ok(poll)
         })
+    }
+
+    fn check_writable(&mut self) -> Result<(), Error> {
+        self.run("looking whether it takes writes", |connection| connection.execute(WRITE_NOTHING, []).map(|_| ()))
     }
 
     fn fold(&mut self, batch: Batch, advance: Option<Advance<'_>>) -> Result<Folded, Error> {
@@ -200,26 +212,16 @@ impl Store for SqliteStore {
     }
 
     fn tally(&mut self, poll: &Poll) -> Result<Tally, Error> {
-        self.run("reading a tally", |connection| {
-            let tx = connection.transaction()?;
-            tally(&tx, poll)
-        })
+        self.run("reading a tally", |connection| sqlite_tally::tally(&connection.transaction()?, poll))
     }
 
     fn recount(&mut self, poll: &Poll) -> Result<(Tally, Tally), Error> {
-        self.run("counting ballots", |connection| {
-            let tx = connection.transaction()?;
-            let stored = tally(&tx, poll)?;
-            let mut counted = Tally { ballots: 0, refused: stored.refused, votes: vec![0; poll.choices.len()] };
-            let mut statement = tx.prepare("SELECT picks, COUNT(*) FROM ballots WHERE poll_id = ?1 GROUP BY picks")?;
-            let mut rows = statement.query([poll.id])?;
-            while let Some(row) = rows.next()? {
-                let (picks, ballots): (i64, i64) = (row.get(0)?, row.get(1)?);
-                counted.ballots += ballots as u64;
-                add_votes(&mut counted.votes, picks as u64, ballots as u64);
-            }
-            Ok((stored, counted))
-        })
+        self.run("counting ballots", |connection| sqlite_tally::recount(connection, poll))
+    }
+
+    fn repair(&mut self, poll: &Poll) -> Result<(Tally, Tally), Error> {
+        let _turn = turn_to_write();
+        self.run("setting a tally to the recount", |connection| sqlite_tally::repair(connection, poll))
     }
 
     fn turnout(&mut self, poll: &Poll, from_ms: i64, step_ms: i64) -> Result<Vec<(u64, u64)>, Error> {
@@ -368,16 +370,4 @@ fn queue_row(row: &SqlRow<'_>) -> rusqlite::Result<QueueRow> {
     let (name, server, head) = (row.get(0)?, row.get(1)?, row.get(2)?);
     let (slots, missing) = (row.get(3)?, row.get::<_, i64>(4)? as u64);
     Ok(QueueRow { name, server, head, slots, missing, flushed_at_ms: row.get(5)? })
-}
-
-fn tally(connection: &Connection, poll: &Poll) -> rusqlite::Result<Tally> {
-    let (ballots, refused): (i64, i64) =
-        connection.query_row("SELECT ballots, refused FROM polls WHERE id = ?1", [poll.id], |row| {
-            Ok((row.get(0)?, row.get(1)?))
-        })?;
-    let votes = connection
-        .prepare_cached("SELECT votes FROM choices WHERE poll_id = ?1 ORDER BY position")?
-        .query_map([poll.id], |row| row.get::<_, i64>(0).map(|votes| votes as u64))?
-        .collect::<Result<_, _>>()?;
-    Ok(Tally { ballots: ballots as u64, refused: refused as u64, votes })
 }

@@ -28,10 +28,6 @@ pub(super) fn insert(tx: &Transaction<'_>, batch: Batch) -> rusqlite::Result<Fol
             .execute(params![poll_id, *position as i64, *new as i64])?;
     }
     failpoint::pass(Step::Raised);
-    for (poll_id, refused) in &batch.refused {
-        tx.prepare_cached("UPDATE polls SET refused = refused + ?2 WHERE id = ?1")?
-            .execute(params![poll_id, *refused as i64])?;
-    }
     for letter in &batch.dead_letters {
         tx.prepare_cached(
             "INSERT OR IGNORE INTO dead_letters (id, origin, reason, bytes, found_at_ms) VALUES (?1, ?2, ?3, ?4, ?5)",

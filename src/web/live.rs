@@ -231,7 +231,6 @@ mod tests {
             question: "Now?".into(),
             open: true,
             total,
-            refused: 0,
             as_of: as_of.into(),
             ends_at: None,
             choices: Vec::new(),

@@ -27,9 +27,6 @@ const FRESH: Duration = Duration::from_secs(1);
 /// How old an answer may be that stands while a new one is being found out.
 const OLD_MAX: Duration = Duration::from_secs(10);
 
-/// No poll has this id, so a write to it changes nothing.
-const NO_POLL: i64 = -1;
-
 /// Whether a vote would be taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Ready {
@@ -76,7 +73,7 @@ impl Ways {
                 Err(error) => failures.push(error.to_string()),
             }
         }
-        match self.database.with(|store| store.set_closing(NO_POLL, None, None)) {
+        match self.database.with(|store| store.check_writable()) {
             Ok(()) => return Ready::Yes(format!("database ({})", failures.join("; "))),
             Err(error) => failures.push(error.to_string()),
         }

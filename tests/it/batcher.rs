@@ -19,7 +19,7 @@ use weir::store::DatabaseUrl;
 use crate::support::{Memcached, Site, wait_until};
 
 /// The same site as the binary's, for the library.
-fn library(site: &Site, servers: &[&Memcached]) -> PollSite {
+pub(crate) fn library(site: &Site, servers: &[&Memcached]) -> PollSite {
     PollSite {
         memcached: servers.iter().map(|server| Address::new(&server.address()).unwrap()).collect(),
         keys: Keys::new(Prefix::new("poll-queue").unwrap()),

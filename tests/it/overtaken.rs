@@ -49,8 +49,11 @@ impl Store for Interrupted<'_> {
     fn poll(&mut self, slug: &Slug) -> Answer<Option<Poll>> {
         self.inner.poll(slug)
     }
-    fn set_closing(&mut self, poll_id: i64, closes_at_ms: Option<i64>, closed_at_ms: Option<i64>) -> Answer<()> {
-        self.inner.set_closing(poll_id, closes_at_ms, closed_at_ms)
+    fn set_closing(&mut self, poll: &Poll, change: &mut dyn FnMut(&mut Poll)) -> Answer<Poll> {
+        self.inner.set_closing(poll, change)
+    }
+    fn check_writable(&mut self) -> Answer<()> {
+        self.inner.check_writable()
     }
     fn fold(&mut self, batch: Batch, advance: Option<Advance<'_>>) -> Answer<Folded> {
         self.inner.fold(batch, advance)
@@ -69,6 +72,9 @@ impl Store for Interrupted<'_> {
     }
     fn tally(&mut self, poll: &Poll) -> Answer<Tally> {
         self.inner.tally(poll)
+    }
+    fn repair(&mut self, poll: &Poll) -> Answer<(Tally, Tally)> {
+        self.inner.repair(poll)
     }
     fn recount(&mut self, poll: &Poll) -> Answer<(Tally, Tally)> {
         self.inner.recount(poll)

@@ -77,8 +77,14 @@ fn polls_are_kept_as_they_were_created() {
         assert!(matches!(store.create_poll(&poll("one")), Err(Error::PollExists(name)) if name == slug("one")));
         assert_eq!(store.poll(&slug("one")).unwrap().as_ref(), Some(&one));
         assert_eq!(store.poll(&slug("three")).unwrap(), None);
-        store.set_closing(two.id, None, Some(5)).unwrap();
-        let closed = Poll { closes_at_ms: None, closed_at_ms: Some(5), ..two };
+        // What is stored is handed out, whatever the caller knows.
+        let known = Poll { closes_at_ms: None, ..two.clone() };
+        let closed = store.set_closing(&known, &mut |poll| {
+            assert_eq!(*poll, two);
+            (poll.closes_at_ms, poll.closed_at_ms) = (None, Some(5));
+        });
+        let closed = closed.unwrap();
+        assert_eq!(closed, Poll { closes_at_ms: None, closed_at_ms: Some(5), ..two });
         // Opened again, the tables are there already, and so is everything in them.
         assert_eq!(open(url).polls().unwrap(), [one, closed]);
     });
@@ -148,17 +154,13 @@ fn dead_letters_are_kept_once_with_their_bytes() {
             bytes: vec![0, 255, b'\'', b'\\', id],
             found_at_ms: i64::from(id),
         };
-        let with = |letters: &[u8]| Batch {
-            dead_letters: letters.iter().copied().map(letter).collect(),
-            refused: vec![(now.id, 3)],
-            ..Batch::default()
-        };
+        let with =
+            |letters: &[u8]| Batch { dead_letters: letters.iter().copied().map(letter).collect(), ..Batch::default() };
         store.fold(with(&[1, 2]), None).unwrap();
         store.fold(with(&[2]), None).unwrap();
         assert_eq!(store.dead_letter_count().unwrap(), 2);
         assert_eq!(store.dead_letters(5).unwrap(), [letter(2), letter(1)]);
         assert_eq!(store.dead_letters(1).unwrap(), [letter(2)]);
-        assert_eq!(store.tally(&now).unwrap().refused, 6);
     });
 }
 
@@ -175,21 +177,21 @@ fn dead_letters_are_settled_once_and_whole_whoever_comes_first() {
             found_at_ms: 5,
         };
         let dead_letters = (1..=6).map(letter).collect();
-        store.fold(Batch { rows: vec![row(&now, 9, 1)], dead_letters, ..Batch::default() }, None).unwrap();
+        store.fold(Batch { rows: vec![row(&now, 9, 1)], dead_letters }, None).unwrap();
         assert_eq!(store.dead_letters_after(None, 2).unwrap(), [letter(1), letter(2)]);
         assert_eq!(store.dead_letters_after(Some([5; 16]), 2).unwrap(), [letter(6)]);
         assert_eq!(store.dead_letters_after(Some([6; 16]), 2).unwrap(), []);
         let verdicts = [
             ([1; 16], Verdict::Ballot(row(&now, 1, 0b011))),
             ([2; 16], Verdict::Ballot(row(&now, 9, 0b100))),
-            ([3; 16], Verdict::Refused(now.id)),
+            ([3; 16], Verdict::Dropped),
             ([4; 16], Verdict::Dropped),
             ([5; 16], Verdict::Kept("new ö".into())),
             ([6; 16], Verdict::Kept("old".into())),
             ([7; 16], Verdict::Ballot(row(&now, 7, 1))),
         ];
         let settled = store.settle_dead_letters(&verdicts).unwrap();
-        assert_eq!(settled, Settled { counted: 1, duplicates: 1, refused: 1, dropped: 1, kept: 2 });
+        assert_eq!(settled, Settled { counted: 1, duplicates: 1, dropped: 2, kept: 2 });
         // Another process that had read the same letters comes too late for all but those that stay.
         let again = open(url).settle_dead_letters(&verdicts).unwrap();
         assert_eq!(again, Settled { kept: 2, ..Settled::default() });
@@ -200,7 +202,7 @@ fn dead_letters_are_settled_once_and_whole_whoever_comes_first() {
         assert_eq!(store.dead_letter([1; 16]).unwrap(), None);
         assert_eq!(store.dead_letter([6; 16]).unwrap(), Some(letter(6)));
         let (stored, counted) = store.recount(&now).unwrap();
-        assert_eq!((&stored, stored.ballots, stored.refused), (&counted, 2, 1));
+        assert_eq!((&stored, stored.ballots), (&counted, 2));
         assert_eq!(stored.votes, [2, 1, 0]);
     });
 }
@@ -224,7 +226,7 @@ fn dead_letters_settled_by_several_at_once_count_once() {
             let mut settled = Settled::default();
             for ids in (0..LETTERS).collect::<Vec<_>>().chunks(10) {
                 let verdict = |id: u8| match id % 2 {
-                    0 => Verdict::Refused(now.id),
+                    0 => Verdict::Dropped,
                     _ => Verdict::Ballot(row(&now, u128::from(id), 1)),
                 };
                 let verdicts: Vec<_> = ids.iter().map(|id| ([*id; 16], verdict(*id))).collect();
@@ -240,9 +242,9 @@ fn dead_letters_settled_by_several_at_once_count_once() {
             })
         });
         let half = u64::from(LETTERS / 2);
-        assert_eq!(all, Settled { counted: half, refused: half, ..Settled::default() });
+        assert_eq!(all, Settled { counted: half, dropped: half, ..Settled::default() });
         let (stored, counted) = store.recount(&now).unwrap();
-        assert_eq!((&stored, stored.ballots, stored.refused), (&counted, half, half));
+        assert_eq!((&stored, stored.ballots), (&counted, half));
         assert_eq!(store.dead_letter_count().unwrap(), 0);
     });
 }

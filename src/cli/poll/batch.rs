@@ -1,16 +1,23 @@
 //! `weir poll vote --batch`: a vote a line, from a file or standard input, in bounded memory.
+//!
+//! Votes are cast in portions. A signal is heeded between two of them, so every line up to the one that the summary names was
+//! accepted or refused, and no later one was cast.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::path::Path;
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use serde::Serialize;
+use signal_hook::consts::{SIGINT, SIGTERM};
 
-use crate::cli::exit::Partly;
+use crate::cli::exit::{Interrupted, Partly};
 use crate::cli::output::Output;
+use crate::cli::signals::end_at_second_signal;
 use crate::poll::ballot::{BatchId, IdentityKey, Refusal};
 use crate::poll::vote::{Booth, Deposit, Outcome, Place, Vote};
 use crate::queue::CLAIM_SECONDS;
@@ -22,6 +29,9 @@ const VOTES_AT_ONCE: usize = 5000;
 
 /// How long a claim lasts whose vote was never finished.
 const CLAIM_TIME: Duration = Duration::from_secs(CLAIM_SECONDS as u64);
+
+/// How often a signal is looked for while there is nothing to cast.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// How many different failures are told before it is only counted that there were more.
 const FAILURES_TOLD: usize = 5;
@@ -70,6 +80,8 @@ struct Batch<'a> {
     json: bool,
     summary: Summary,
     told: Vec<String>,
+    /// A signal has asked it to end.
+    stop: Arc<AtomicBool>,
     /// Votes whose voter is being taken just now, perhaps by a run that was killed: to be cast again later.
     under_way: Vec<(u64, Vote)>,
     last_under_way: Option<Instant>,
@@ -99,12 +111,23 @@ pub(super) fn run(file: &Path, caster: Caster, json: bool, out: &mut Output) -> 
     };
     let bar = out.progress(length, if length.is_some() { "bytes" } else { "votes" });
     let (summary, told, under_way) = (Summary::default(), Vec::new(), Vec::new());
-    let mut batch = Batch { caster, out, json, summary, told, under_way, last_under_way: None };
+    // Only from here on: to open a named pipe may wait for ever, and there the first signal is to end it.
+    let stop = Arc::new(AtomicBool::new(false));
+    end_at_second_signal(&[SIGINT, SIGTERM], &stop)?;
+    let mut batch = Batch { caster, out, json, summary, told, stop, under_way, last_under_way: None };
     // Lines are read beside the casting. The thread is left to itself: when casting stops early it may be waiting
     // for a standard input that never ends.
     let (sender, receiver) = sync_channel(1);
     std::thread::spawn(move || read_lines(source, &sender));
-    for lines in receiver {
+    while !batch.is_stopping() {
+        let lines = match receiver.recv_timeout(LOOK) {
+            Ok(lines) => lines,
+            Err(RecvTimeoutError::Timeout) => continue,
+            Err(RecvTimeoutError::Disconnected) => {
+                bar.finish_and_clear();
+                return if batch.cast_under_way()? { batch.finish() } else { batch.interrupt(&name) };
+            }
+        };
         if lines.is_err() {
             batch.refuse_under_way()?;
         }
@@ -113,8 +136,7 @@ pub(super) fn run(file: &Path, caster: Caster, json: bool, out: &mut Output) -> 
         batch.take(lines.read)?;
     }
     bar.finish_and_clear();
-    batch.cast_under_way()?;
-    batch.finish()
+    batch.interrupt(&name)
 }
 
 fn read_lines(source: Box<dyn Read>, sender: &SyncSender<io::Result<Lines>>) {
@@ -144,6 +166,10 @@ fn read_lines(source: Box<dyn Read>, sender: &SyncSender<io::Result<Lines>>) {
 }
 
 impl Batch<'_> {
+    fn is_stopping(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
     fn refuse(&mut self, line: u64, reason: &str) -> Result<()> {
         self.summary.refused += 1;
         if self.json {
@@ -167,19 +193,29 @@ impl Batch<'_> {
             }
         }
         self.cast(lines, votes, true)?;
-        if self.under_way.len() >= VOTES_AT_ONCE { self.cast_under_way() } else { Ok(()) }
+        if self.under_way.len() >= VOTES_AT_ONCE {
+            self.cast_under_way()?;
+        }
+        Ok(())
     }
 
-    /// Casts again, once their claims have lapsed, the votes that found their voter being taken.
-    fn cast_under_way(&mut self) -> Result<()> {
-        let (Some(last), false) = (self.last_under_way, self.under_way.is_empty()) else { return Ok(()) };
+    /// Casts again, once their claims have lapsed, the votes that found their voter being taken. Whether it did: a signal
+    /// ends the wait.
+    fn cast_under_way(&mut self) -> Result<bool> {
+        let (Some(last), false) = (self.last_under_way, self.under_way.is_empty()) else { return Ok(true) };
         let wait = (CLAIM_TIME + Duration::from_secs(1)).saturating_sub(last.elapsed());
         let waiting = self.under_way.len();
         self.out.note(format_args!(
             "{waiting} voters are being taken just now, perhaps by a run that broke off: trying them again in {} s",
             wait.as_secs()
         ));
-        std::thread::sleep(wait);
+        let until = Instant::now() + wait;
+        while Instant::now() < until {
+            if self.is_stopping() {
+                return Ok(false);
+            }
+            std::thread::sleep(LOOK.min(until.saturating_duration_since(Instant::now())));
+        }
         let mut again = std::mem::take(&mut self.under_way);
         while !again.is_empty() {
             let rest = again.split_off(again.len().min(VOTES_AT_ONCE));
@@ -187,7 +223,7 @@ impl Batch<'_> {
             self.cast(lines, votes, false)?;
             again = rest;
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Tells of the votes that were kept for later when there is no later.
@@ -261,6 +297,22 @@ impl Batch<'_> {
             short => format!(", {short} on fewer servers than wanted"),
         };
         Ok(self.out.line(format_args!("accepted {accepted}{places}{known}{short}, refused {refused}"))?)
+    }
+
+    /// Ends at a signal: what was cast, and how to go on.
+    fn interrupt(mut self, name: &str) -> Result<()> {
+        self.refuse_under_way()?;
+        self.tell_summary("interrupted")?;
+        let last = self.summary.lines;
+        let how = match self.caster.lines {
+            Some(_) => "run it again with the same input and --batch-id: no line counts twice".to_string(),
+            None => format!("cast what \"tail -n +{}\" prints of {name}", last + 1),
+        };
+        self.out.warning(match last {
+            0 => "interrupted before any line was cast".to_string(),
+            _ => format!("interrupted: all lines up to {last} were accepted or refused, and none after it was cast; to go on, {how}"),
+        });
+        Err(Interrupted.into())
     }
 
     fn finish(mut self) -> Result<()> {

@@ -16,7 +16,8 @@ use crate::store::{DeadLetter, Settled};
 /// Arguments of `weir poll dead-letters`.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "A dead letter is a line of a queue entry or spool file that was no ballot when it was flushed:
-not JSON, an unknown poll, an unknown choice. It is kept with its bytes and the reason.
+not JSON, an unknown poll, an unknown choice; or a ballot cast more than 5 s after its poll
+closed. It is kept with its bytes and the reason.
 
 Examples:
   weir poll dead-letters list
@@ -129,13 +130,13 @@ impl Args {
                     bar.inc(more);
                 })?;
                 bar.finish_and_clear();
-                let Settled { counted, duplicates, refused, kept, .. } = outcome.settled;
+                let Settled { counted, duplicates, kept, .. } = outcome.settled;
                 if args.json {
                     out.json(&outcome.settled)?;
                 } else {
                     out.line(format_args!(
-                        "{} dead letters: {counted} counted, {duplicates} duplicates, {refused} refused, {kept} kept",
-                        counted + duplicates + refused + kept
+                        "{} dead letters: {counted} counted, {duplicates} duplicates, {kept} kept",
+                        counted + duplicates + kept
                     ))?;
                 }
                 finish(&outcome, &args.which, out)

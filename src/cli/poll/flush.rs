@@ -72,9 +72,9 @@ impl Args {
         if out.is_quiet() {
             return Ok(());
         }
-        let Count { ballots, counted, duplicates, refused, dead_letters } = count;
+        let Count { ballots, counted, duplicates, dead_letters } = count;
         Ok(out.line(format_args!(
-            "{ballots} ballots: {counted} counted, {duplicates} duplicates, {refused} refused, {dead_letters} dead letters"
+            "{ballots} ballots: {counted} counted, {duplicates} duplicates, {dead_letters} dead letters"
         ))?)
     }
 }

@@ -3,13 +3,15 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::cli::output::{Output, duration_text};
+use crate::cli::signals::end_at_second_signal;
 use crate::poll::drain::{Count, Holes};
 use crate::poll::flush::{Flusher, Report};
 use crate::poll::pulse::Pulse;
 
-use super::manager::{Teller, end_at_second_signal};
+use super::manager::Teller;
 
 /// The longest pause between two tries while the database is away.
 const BACK_OFF_MAX: Duration = Duration::from_secs(30);
@@ -34,7 +36,7 @@ pub(super) fn run(
 ) -> Result<()> {
     let pulse = flusher.pulse();
     let stop = pulse.stop_flag();
-    end_at_second_signal(&stop)?;
+    end_at_second_signal(&[SIGTERM, SIGINT], &stop)?;
     let mut teller = Teller::start(pulse.clone());
     let mut told: Vec<String> = Vec::new();
     let mut away: Option<Away> = None;

@@ -1,18 +1,13 @@
-//! What a service tells the manager that runs it, such as systemd, and how it hears signals.
+//! What a service tells the manager that runs it, such as systemd.
 //!
 //! It refuses to feed the watchdog by the clock alone: the feeder looks whether the service has moved since it last
 //! looked, so a service that hangs is found and started again, which is safe at any moment.
 
-use std::io;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
 use sd_notify::NotifyState;
-use signal_hook::consts::{SIGINT, SIGTERM};
 
-use crate::cli::exit;
 use crate::poll::pulse::Pulse;
 
 /// How often the feeder looks in the time that the watchdog allows: a beat just after a look is fed by the next.
@@ -23,16 +18,6 @@ const STOPPING_PATIENCE: Duration = Duration::from_secs(1);
 
 /// How long to sleep where no watchdog waits to be fed.
 const NO_WATCHDOG: Duration = Duration::from_secs(3600);
-
-/// Has the first SIGTERM or SIGINT raise `stop`, and a second one end the process at once.
-pub(super) fn end_at_second_signal(stop: &Arc<AtomicBool>) -> io::Result<()> {
-    for signal in [SIGTERM, SIGINT] {
-        // The first signal finds the flag down; a second finds it up and ends the process.
-        signal_hook::flag::register_conditional_shutdown(signal, i32::from(exit::INTERRUPTED), stop.clone())?;
-        signal_hook::flag::register(signal, stop.clone())?;
-    }
-    Ok(())
-}
 
 /// Without a service manager this does nothing; a service manager that cannot be told must not end the work.
 fn notify(states: &[NotifyState<'_>]) {

@@ -55,9 +55,9 @@ enum Command {
     Status(status::Args),
     /// Serve polls on the web: pages, live results, a JSON interface
     Serve(serve::Args),
-    /// Show, retry or drop what could not be read
+    /// Show, retry or drop ballots that could not be counted
     DeadLetters(dead_letters::Args),
-    /// Recount the ballots and compare with the tallies
+    /// Recount the ballots, compare with the tallies, and correct these if asked
     Verify(verify::Args),
 }
 

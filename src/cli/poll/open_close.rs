@@ -5,6 +5,7 @@ use anyhow::Result;
 use crate::cli::output::Output;
 use crate::cli::settings::Settings;
 use crate::poll::ballot::{Poll, Refusal, time_text};
+use crate::poll::judge::CLOSING_GRACE_MS;
 use crate::poll::{definition, now_ms};
 use crate::slug::Slug;
 use crate::store::Store;
@@ -23,8 +24,12 @@ pub struct OpenArgs {
 
 /// Arguments of `weir poll close`.
 #[derive(clap::Args, Debug)]
-#[command(after_help = "Votes cast before the poll was closed still count when they are flushed later.\n
-Example:\n  weir poll close now")]
+#[command(
+    after_help = "Every vote that was acknowledged before the poll was closed counts, however late it is flushed. So does
+one that was cast in the next 5 s: other processes take up to 1 s to read of the end, and clocks differ.
+A vote cast later than that becomes a dead letter.\n
+Example:\n  weir poll close now"
+)]
 pub struct CloseArgs {
     /// The poll
     #[arg(value_parser = Slug::new)]
@@ -33,10 +38,11 @@ pub struct CloseArgs {
 
 impl OpenArgs {
     pub(super) fn run(self, settings: Settings, out: &mut Output) -> Result<()> {
-        let now = now_ms();
-        let poll = change(&settings, &self.poll, out, |poll| {
+        let poll = change(&settings, &self.poll, out, &mut |poll| {
+            let now = now_ms();
             let kept = poll.closes_at_ms.filter(|closes| *closes > now);
-            (poll.closes_at_ms, poll.closed_at_ms) = (self.closes.or(kept), None);
+            // An end that passed while the database was waited for is the present: voters know nothing of it yet.
+            (poll.closes_at_ms, poll.closed_at_ms) = (self.closes.map(|closes| closes.max(now)).or(kept), None);
         })?;
         match poll.ends_at_ms() {
             Some(end) => out.line(format_args!("opened {} until {}", poll.slug, time_text(end)))?,
@@ -48,23 +54,25 @@ impl OpenArgs {
 
 impl CloseArgs {
     pub(super) fn run(self, settings: Settings, out: &mut Output) -> Result<()> {
-        let now = now_ms();
-        let poll = change(&settings, &self.poll, out, |poll| {
+        let poll = change(&settings, &self.poll, out, &mut |poll| {
+            let now = now_ms();
             poll.closed_at_ms = Some(poll.closed_at_ms.unwrap_or(now).min(now));
         })?;
-        let end = poll.ends_at_ms().unwrap_or(now);
+        let end = poll.ends_at_ms().unwrap_or_else(now_ms);
         out.line(format_args!("closed {} at {}", poll.slug, time_text(end)))?;
         Ok(())
     }
 }
 
-fn change(settings: &Settings, slug: &Slug, out: &mut Output, change: impl FnOnce(&mut Poll)) -> Result<Poll> {
+fn change(settings: &Settings, slug: &Slug, out: &mut Output, change: &mut dyn FnMut(&mut Poll)) -> Result<Poll> {
     let mut store = settings.store()?;
-    let mut poll = find(store.as_mut(), slug)?;
-    change(&mut poll);
-    store.set_closing(poll.id, poll.closes_at_ms, poll.closed_at_ms)?;
+    let poll = find(store.as_mut(), slug)?;
+    let poll = store.set_closing(&poll, change)?;
     for error in definition::publish(std::slice::from_ref(&poll), &mut settings.servers()) {
-        out.warning(format_args!("{error}; voters there hear of it at the next flush"));
+        out.warning(format_args!(
+            "{error}; the change reaches that server with the next flush, and votes cast there more than {} s after a close become dead letters",
+            CLOSING_GRACE_MS / 1000
+        ));
     }
     Ok(poll)
 }

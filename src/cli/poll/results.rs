@@ -110,8 +110,7 @@ fn table(totals: &Totals, out: &mut Output) -> Result<()> {
         table.add_row(row);
     }
     out.line(table.trim_fmt())?;
-    let late = if totals.refused > 0 { format!(", {} came too late", totals.refused) } else { String::new() };
-    Ok(out.line(format_args!("{} ballots{late}, as of {}\n", totals.total, totals.as_of))?)
+    Ok(out.line(format_args!("{} ballots, as of {}\n", totals.total, totals.as_of))?)
 }
 
 /// A bar of eighths, so that small differences show.

@@ -5,15 +5,17 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use anyhow::Result;
+use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::cli::output::Output;
 use crate::cli::settings::{Settings, default_text, read_pause};
+use crate::cli::signals::end_at_second_signal;
 use crate::config::{self, Config, ConfigError, Key};
 use crate::poll::pulse::Pulse;
 use crate::slug::shown;
 use crate::web::{self, IpNet, Stage};
 
-use super::manager::{Teller, end_at_second_signal};
+use super::manager::Teller;
 
 /// Arguments of `weir poll serve`.
 #[derive(clap::Args, Debug)]
@@ -154,7 +156,7 @@ pub(super) fn run(config: &Config, site: Settings, out: &mut Output) -> Result<(
     web::serve(site, &config, &pulse, |stage| match stage {
         Stage::Listening(address) => {
             // Only from here on does a signal end it in order, so that the first is never taken for a second.
-            let heard = end_at_second_signal(&Arc::default());
+            let heard = end_at_second_signal(&[SIGTERM, SIGINT], &Arc::default());
             told =
                 heard.and_then(|()| out.line(format_args!("listening on http://{address}"))).and_then(|()| out.flush());
             let mut ready = Teller::start(pulse.clone());

@@ -163,7 +163,6 @@ fn print(status: &Status, settings: &Settings, out: &mut Output) -> Result<()> {
     out.line(format_args!("copies        {} of each ballot", status.copies))?;
     out.line(format_args!("spool         {} files in {folder}{oldest}", number(status.spool_files)))?;
     out.line(format_args!("dead letters  {}", number(status.dead_letters)))?;
-    out.line(format_args!("refused       {} ballots after closing", number(status.refused)))?;
     if status.copies_possible < status.copies {
         let (copies, possible) = (status.copies, status.copies_possible);
         out.warning(format_args!(

@@ -30,6 +30,10 @@ ID and the line's number, so that it counts once; flush tells the repeated ones 
 Choose a new ID for every new file: a line under an ID and a number that have been counted
 counts no more.
 
+Ctrl-C or SIGTERM ends a batch after the votes under way. It prints the summary, with --json
+\"status\":\"interrupted\" and the last line that was accepted or refused in \"lines\", says how to
+go on, and exits 130. A second signal ends it at once.
+
 Examples:
   weir poll vote now yes
   weir poll vote toppings ham leek --voter ann@example.org

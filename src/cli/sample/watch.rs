@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use signal_hook::consts::{SIGINT, SIGUSR1};
 
 use super::Ending;
+use crate::cli::signals::end_at_second_signal;
 
 /// Signals, timer and progress bar, looked at between two reads.
 pub(super) struct Watch {
@@ -37,10 +38,7 @@ impl Watch {
 
     /// From now on Ctrl-C ends the sampling and not the process.
     pub(super) fn catch_interrupts(&self) -> io::Result<()> {
-        // A second Ctrl-C ends the process where it stands, whatever it waits for.
-        signal_hook::flag::register_conditional_shutdown(SIGINT, 130, Arc::clone(&self.interrupted))?;
-        signal_hook::flag::register(SIGINT, Arc::clone(&self.interrupted))?;
-        Ok(())
+        end_at_second_signal(&[SIGINT], &self.interrupted)
     }
 
     pub(super) fn look(&mut self, bytes: u64) -> ControlFlow<()> {

@@ -33,8 +33,6 @@ pub struct Count {
     pub counted: u64,
     /// Ballots that had been counted before, or that a further copy brought.
     pub duplicates: u64,
-    /// Ballots cast after their poll had ended.
-    pub refused: u64,
     /// Lines that are no ballot.
     pub dead_letters: u64,
 }
@@ -44,7 +42,6 @@ impl std::ops::AddAssign for Count {
         self.ballots += other.ballots;
         self.counted += other.counted;
         self.duplicates += other.duplicates;
-        self.refused += other.refused;
         self.dead_letters += other.dead_letters;
     }
 }

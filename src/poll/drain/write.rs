@@ -127,9 +127,9 @@ pub(in crate::poll) fn write_docket(
     docket: Docket,
     advance: Option<Advance<'_>>,
 ) -> Result<Count, store::Error> {
-    let (ballots, refused, dead_letters) = (docket.ballots(), docket.refused(), docket.dead_letters());
+    let (ballots, dead_letters) = (docket.ballots(), docket.dead_letters());
     let Folded { counted, duplicates } = fold_all(store, docket.into_batch(), advance)?;
-    Ok(Count { ballots, counted, duplicates, refused, dead_letters })
+    Ok(Count { ballots, counted, duplicates, dead_letters })
 }
 
 fn number_of(ticket: Ticket) -> i64 {

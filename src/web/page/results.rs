@@ -3,6 +3,7 @@
 use maud::{Markup, html};
 
 use crate::poll::ballot::Poll;
+use crate::poll::judge::CLOSING_GRACE_MS;
 use crate::poll::now_ms;
 use crate::poll::results::Totals;
 use crate::web::desk::View;
@@ -54,7 +55,7 @@ pub(super) fn content(view: &View, notice: Notice, embedded: bool) -> Markup {
             },
         }
         (old_notice(view.as_of_ms))
-        p class="kicker" { @if poll.is_open_at(now) { "Results so far" } @else { "Final results" } }
+        p class="kicker" { (state(poll, view.totals.as_ref(), now)) }
         h1 { (poll.question) }
         @match &view.totals {
             None => p class="meta" { "The results cannot be read just now. Votes are taken and counted all the same." },
@@ -75,6 +76,21 @@ pub(super) fn content(view: &View, notice: Notice, embedded: bool) -> Markup {
             p class="act" { a href="/" { "See all open polls" } }
         }
     }
+}
+
+/// Results are final only when they were counted after the last ballot that counts can have been cast.
+fn state(poll: &Poll, totals: Option<&Totals>, now_ms: i64) -> &'static str {
+    let counted_ms = totals.and_then(as_of_ms);
+    let last_cast_ms = poll.ends_at_ms().map(|end| end.saturating_add(CLOSING_GRACE_MS));
+    match (poll.is_open_at(now_ms), counted_ms.zip(last_cast_ms)) {
+        (true, _) => "Results so far",
+        (false, Some((counted, last_cast))) if counted > last_cast => "Final results",
+        _ => "The last votes are being counted",
+    }
+}
+
+fn as_of_ms(totals: &Totals) -> Option<i64> {
+    totals.as_of.parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_millisecond)
 }
 
 fn bars(poll: &Poll, totals: &Totals) -> Markup {
@@ -104,7 +120,7 @@ fn bars(poll: &Poll, totals: &Totals) -> Markup {
 }
 
 fn sum(poll: &Poll, totals: &Totals, now_ms: i64) -> Markup {
-    let as_of_ms = totals.as_of.parse::<jiff::Timestamp>().map_or(now_ms, jiff::Timestamp::as_millisecond);
+    let as_of_ms = as_of_ms(totals).unwrap_or(now_ms);
     html! {
         p class="sum" {
             strong data-total { (count(totals.total)) } " "

@@ -47,7 +47,7 @@ fn a_vote_by_the_form_is_counted_and_shown_and_a_second_is_told_so() {
     }
     site.ok(&["poll", "close", "now"]);
     wait_until("the poll is shown as closed", || !service.get("/polls/now").body.contains("<form"));
-    assert!(service.get("/polls/now").body.contains("Final results"));
+    assert!(service.get("/polls/now").body.contains("The last votes are being counted"));
     assert_eq!(service.form("/polls/now", "choice=no", &[]).status, 410);
     assert_eq!(service.end(), Some(0));
     assert_eq!((site.counted("now").len(), site.counted("lunch").len()), (1, 1));
