@@ -80,14 +80,20 @@ fn schedules_of_faults_in_a_cluster_lose_and_double_nothing() {
         let outcome = run::run(&mut cluster, &schedule, &Manner::NORMAL);
         eprintln!("seed {seed}: {} s, {:?}, {:?}", started.elapsed().as_secs(), outcome.faults, outcome.sums);
         if !outcome.is_good() {
-            eprintln!("FAILED: WEIR_CLUSTER_SEED={seed} cargo test --test cluster schedules\n{schedule:#?}\n{outcome:#?}");
+            eprintln!(
+                "FAILED: WEIR_CLUSTER_SEED={seed} cargo test --test cluster schedules\n{schedule:#?}\n{outcome:#?}"
+            );
             failed.push(*seed);
         }
         outcome.faults.into_iter().for_each(|(kind, times)| *faults.entry(kind).or_default() += times);
         acknowledged += outcome.sums.acknowledged;
         counted += outcome.sums.counted;
     }
-    eprintln!("{} schedules in {} s: {acknowledged} acknowledged, {counted} counted", seeds.len(), begun.elapsed().as_secs());
+    eprintln!(
+        "{} schedules in {} s: {acknowledged} acknowledged, {counted} counted",
+        seeds.len(),
+        begun.elapsed().as_secs()
+    );
     faults.iter().for_each(|(fault, times)| eprintln!("{times:>7}  {fault}"));
     assert!(failed.is_empty(), "to run one again: WEIR_CLUSTER_SEED={failed:?} cargo test --test cluster schedules");
 }
@@ -108,5 +114,7 @@ fn a_flush_that_believes_its_transaction_is_found_out() {
             return;
         }
     }
-    panic!("{ATTEMPTS} runs with arrays of rows and unchecked transactions counted well: do they still reach the flush?");
+    panic!(
+        "{ATTEMPTS} runs with arrays of rows and unchecked transactions counted well: do they still reach the flush?"
+    );
 }

@@ -144,7 +144,12 @@ fn on_a_node_that_lags(database: &str, before: fn(&Host), change: fn(&Host)) {
     }
     let counted = |host: &Host| host.site.json(&["poll", "results", "now"])["total"].clone();
     if counted(&hosts[0]) != json!(2) {
-        problems.note(format!("{} votes are counted; the flush printed {}{}", counted(&hosts[0]), ended.stdout, ended.stderr));
+        problems.note(format!(
+            "{} votes are counted; the flush printed {}{}",
+            counted(&hosts[0]),
+            ended.stdout,
+            ended.stderr
+        ));
     }
     let problems = problems.into_inner();
     assert!(problems.is_empty(), "{problems:#?}");

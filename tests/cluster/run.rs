@@ -44,7 +44,7 @@ impl Outcome {
 }
 
 /// Ends the voters when dropped, also by a panic: the scope waits for them.
-struct Ends<'a>(&'a AtomicBool);
+pub(crate) struct Ends<'a>(pub(crate) &'a AtomicBool);
 
 impl Drop for Ends<'_> {
     fn drop(&mut self) {
@@ -187,7 +187,7 @@ pub(crate) fn run(cluster: &mut Cluster, schedule: &Schedule, manner: &Manner<'_
     let (ledger, problems, ends) = (Mutex::new(Ledger::default()), Problems::default(), AtomicBool::new(false));
     let mut outcome = Outcome::default();
     let closes = schedule.openings.is_some();
-    let hall = Hall { hosts: &hosts, ledger: &ledger, problems: &problems, ends: &ends, closes };
+    let hall = Hall { hosts: &hosts, ledger: &ledger, problems: &problems, ends: &ends, closes, direct: true };
     let mut stage =
         Stage { cluster: &mut *cluster, hosts: &hosts, services: Vec::new(), schedule, manner, problems: &problems };
     std::thread::scope(|scope| {
@@ -228,12 +228,7 @@ pub(crate) fn run(cluster: &mut Cluster, schedule: &Schedule, manner: &Manner<'_
 }
 
 /// Opens the poll, flushes every host until the count is right on all nodes, and says what is wrong if it does not become so.
-pub(crate) fn settle(
-    hosts: &[Host],
-    ledger: &Ledger,
-    problems: &Problems,
-    patience: Duration,
-) -> Result<Sums, String> {
+pub(crate) fn settle(hosts: &[Host], ledger: &Ledger, problems: &Problems, patience: Duration) -> Result<Sums, String> {
     let begun = Instant::now();
     hosts[0].weir(&["poll", "open", "now"], problems);
     loop {

@@ -139,7 +139,8 @@ fn draw_event(rng: &mut ChaCha8Rng) -> Event {
         82..88 => (Fault::FlusherKilled(node), 0, 300),
         88..94 => (Fault::FlusherStopped(node), 100, 1500),
         _ => {
-            let steps = [Step::HeadMoved, Step::Inserted, Step::Raised, Step::Committing, Step::Committed, Step::Deleting];
+            let steps =
+                [Step::HeadMoved, Step::Inserted, Step::Raised, Step::Committing, Step::Committed, Step::Deleting];
             (Fault::FlushKilledAt(node, steps[rng.random_range(0..steps.len())]), 0, 100)
         }
     };

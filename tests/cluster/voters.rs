@@ -22,6 +22,8 @@ pub(crate) struct Hall<'a> {
     pub(crate) ends: &'a AtomicBool,
     /// Whether the poll is closed and opened meanwhile, so that votes may be refused.
     pub(crate) closes: bool,
+    /// Whether votes may go to the database themselves.
+    pub(crate) direct: bool,
 }
 
 impl Hall<'_> {
@@ -53,7 +55,9 @@ impl Hall<'_> {
         while !self.has_ended() {
             any(300, 1500).weir(&["poll", "close", "now"], self.problems);
             while !self.has_ended()
-                && any(50, 600).weir(&["poll", "open", "now"], self.problems).is_none_or(|ended| ended.code() != Some(0))
+                && any(50, 600)
+                    .weir(&["poll", "open", "now"], self.problems)
+                    .is_none_or(|ended| ended.code() != Some(0))
             {}
         }
     }
@@ -61,11 +65,11 @@ impl Hall<'_> {
     fn single(&self, rng: &mut ChaCha8Rng, host: usize, voter: &str) {
         let host = &self.hosts[host];
         let mut command = host.site.command(&["poll", "vote", "now", "yes", "--json", "--voter", voter]);
-        let direct = rng.random_bool(0.5);
+        let direct = rng.random_bool(0.5) && self.direct;
         self.ledger.lock().unwrap().tried(voter);
         self.single_vote(host, &mut command, voter, direct);
         // The same voter by another way, on another host: counted once.
-        if rng.random_bool(0.2) {
+        if rng.random_bool(0.2) && self.direct {
             let other = &self.hosts[rng.random_range(0..self.hosts.len())];
             let mut command = other.site.command(&["poll", "vote", "now", "no", "--json", "--voter", voter]);
             self.single_vote(other, &mut command, voter, true);
