@@ -126,7 +126,12 @@ impl Cluster {
     /// Starts every node, the one that got furthest as the first of a new cluster.
     fn start_all(&mut self) {
         self.nodes.iter_mut().for_each(|node| node.server.kill());
-        let places: Vec<_> = self.nodes.iter_mut().map(|node| recover(node, &self.members)).collect();
+        let members = &self.members;
+        let places: Vec<_> = std::thread::scope(|scope| {
+            let started: Vec<_> =
+                self.nodes.iter_mut().map(|node| scope.spawn(move || recover(node, members))).collect();
+            started.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
         let furthest = (0..NODES).max_by_key(|node| seqno(&places[*node])).unwrap();
         let state = self.nodes[furthest].server.data().join("grastate.dat");
         let text = std::fs::read_to_string(&state).unwrap();

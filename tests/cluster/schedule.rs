@@ -104,7 +104,7 @@ impl Schedule {
         Schedule {
             seed,
             knows_all: std::array::from_fn(|_| rng.random_bool(0.3)),
-            every: std::array::from_fn(|_| Duration::from_millis([20, 100, 100][rng.random_range(0..3)])),
+            every: std::array::from_fn(|_| Duration::from_millis([20, 20, 100][rng.random_range(0..3)])),
             voters: voters(&mut rng),
             openings: rng.random_bool(0.35).then(|| rng.random()),
             events,
@@ -122,7 +122,7 @@ impl Schedule {
 }
 
 fn voters(rng: &mut ChaCha8Rng) -> Vec<(Voters, usize, u64)> {
-    let kinds = [Voters::Named, Voters::Nameless, Voters::Singles, Voters::Singles];
+    let kinds = [Voters::Named, Voters::Named, Voters::Nameless, Voters::Singles, Voters::Singles];
     kinds.map(|kind| (kind, rng.random_range(0..NODES), rng.random())).into()
 }
 

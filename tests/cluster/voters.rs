@@ -37,6 +37,10 @@ impl Hall<'_> {
         let mut number = 0;
         while !self.has_ended() {
             number += 1;
+            if !matches!(kind, Voters::Singles) {
+                // A flush should meet several batches, and the count at the end should not take longer than the faults.
+                std::thread::sleep(Duration::from_millis(rng.random_range(50..300)));
+            }
             match kind {
                 Voters::Named => self.named(&mut rng, host, &format!("batch-{seed}-{number}")),
                 Voters::Nameless => self.nameless(&mut rng, host, &format!("batch-{seed}-{number}")),
@@ -96,7 +100,8 @@ impl Hall<'_> {
         let lines: String =
             voters.iter().map(|voter| format!("now\t{}\t{voter}\n", ["yes", "no"][rng.random_range(0..2)])).collect();
         let identities: Vec<_> = voters.iter().map(|voter| identity(voter)).collect();
-        self.batch(&self.hosts[host], name, &lines, &identities, None);
+        let direct = self.direct && rng.random_bool(0.15);
+        self.batch(&self.hosts[host], name, &lines, &identities, None, direct);
     }
 
     fn nameless(&self, rng: &mut ChaCha8Rng, host: usize, name: &str) {
@@ -104,15 +109,15 @@ impl Hall<'_> {
         let count: u64 = rng.random_range(100..2500);
         let lines: String = (0..count).map(|line| ["now\tyes\n", "now\tno\n"][(line % 2) as usize]).collect();
         let identities: Vec<_> = (1..=count).map(|line| key.of_line(&id, line).to_string()).collect();
-        self.batch(&self.hosts[host], name, &lines, &identities, Some(name));
+        self.batch(&self.hosts[host], name, &lines, &identities, Some(name), false);
         // A batch that is cast again, on another host: counted once.
         if rng.random_bool(0.2) {
             let other = &self.hosts[rng.random_range(0..self.hosts.len())];
-            self.batch(other, name, &lines, &identities, Some(name));
+            self.batch(other, name, &lines, &identities, Some(name), false);
         }
     }
 
-    fn batch(&self, host: &Host, name: &str, lines: &str, identities: &[String], id: Option<&str>) {
+    fn batch(&self, host: &Host, name: &str, lines: &str, identities: &[String], id: Option<&str>, direct: bool) {
         let path = host.site.path(&format!("{name}.tsv"));
         std::fs::write(&path, lines).unwrap();
         for identity in identities {
@@ -121,6 +126,7 @@ impl Hall<'_> {
         }
         let mut command = host.site.command(&["poll", "vote", "--json", "--batch", &path.display().to_string()]);
         command.args(id.map(|id| format!("--batch-id={id}")));
+        command.envs(direct.then_some(("WEIR_MEMCACHED", NOBODY)));
         let Some(ended) = host.end(&mut command, self.problems) else { return };
         let refused = match ended.code() {
             Some(0) => Vec::new(),
