@@ -232,16 +232,14 @@ pub(crate) fn settle(hosts: &[Host], ledger: &Ledger, problems: &Problems, patie
     let begun = Instant::now();
     hosts[0].weir(&["poll", "open", "now"], problems);
     loop {
-        for host in hosts {
-            host.weir(&["poll", "flush"], problems);
-        }
+        let flushed: Vec<_> = hosts.iter().map(|host| host.weir(&["poll", "flush"], problems)).collect();
         let sums: Result<Vec<_>, _> = hosts.iter().map(|host| ledger.check(&host.site)).collect();
         match sums {
             Ok(sums) => {
                 let same = sums.iter().all(|one| one.counted == sums[0].counted);
                 return if same { Ok(sums[0]) } else { Err(format!("the nodes have different counts: {sums:?}")) };
             }
-            Err(why) if begun.elapsed() > patience => return Err(why),
+            Err(why) if begun.elapsed() > patience => return Err(format!("{why}; the last flushes: {flushed:?}")),
             Err(_) => std::thread::sleep(Duration::from_millis(200)),
         }
     }

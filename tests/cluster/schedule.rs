@@ -130,9 +130,9 @@ fn draw_event(rng: &mut ChaCha8Rng) -> Event {
     let node = rng.random_range(0..NODES);
     let (fault, from_ms, to_ms) = match rng.random_range(0..100) {
         0..18 => (Fault::NodeKilled(node), 100, 1500),
-        18..36 => (Fault::NodeStopped(node), 200, 3500),
+        18..36 => (Fault::NodeStopped(node), 200, 5000),
         36..52 => (Fault::NodeIsolated(node), 200, 3500),
-        52..60 => (Fault::OthersStopped(node), 1000, 4000),
+        52..60 => (Fault::OthersStopped(node), 2000, 6000),
         60..66 => (Fault::OthersIsolated(node), 1000, 4000),
         66..78 => (Fault::NodeHeldBack(node), 200, 2000),
         78..82 => (Fault::AllKilled, 0, 500),
