@@ -54,6 +54,8 @@ pub(crate) fn options(ports: &Ports, name: &str, members: &str) -> Command {
     // Only its arguments are used.
     let mut options = Command::new("options");
     options.args(["--binlog-format=ROW", "--innodb-autoinc-lock-mode=2", "--wsrep-on=ON", "--wsrep-slave-threads=2"]);
+    // As it is usual on nodes: what a node loses in a power failure it gets from the others.
+    options.arg("--innodb-flush-log-at-trx-commit=2");
     options.arg(format!("--wsrep-provider={PROVIDER}")).arg(format!("--wsrep-provider-options={provider}"));
     options.arg("--wsrep-cluster-name=weir").arg(format!("--wsrep-cluster-address={members}"));
     options.arg(format!("--wsrep-node-name={name}")).arg(format!("--wsrep-node-address=127.0.0.1:{group}"));

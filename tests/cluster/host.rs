@@ -111,6 +111,15 @@ impl Service {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 
+    /// Waits until something has come about that it is to do.
+    pub(crate) fn wait_until(&self, what: &str, mut done: impl FnMut() -> bool) {
+        let begun = Instant::now();
+        while !done() {
+            assert!(begun.elapsed() < LIMIT, "waited too long until {what}: {}", self.log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     pub(crate) fn signal(&mut self, which: Signal) {
         self.running.iter_mut().for_each(|running| running.signal(which));
     }

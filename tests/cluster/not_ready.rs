@@ -47,7 +47,7 @@ fn a_node_that_is_not_ready(database: &str, fault: fn(&mut Cluster)) {
     let (mut ledger, problems) = (Ledger::default(), Problems::default());
     let mut service = Service::start(&host, Duration::from_millis(100), &[]);
     vote(&host, &mut ledger, &problems, "before", None);
-    wait_until("the service has counted a vote", || !host.site.counted("now").is_empty());
+    service.wait_until("the service has counted a vote", || !host.site.counted("now").is_empty());
     fault(&mut cluster);
     wait_until("the node is not ready", || !cluster.is_ready(NODE));
 

@@ -111,7 +111,7 @@ fn a_primary_that_has_become_read_only_loses_no_vote() {
     };
     vote("before", None, "queued");
     vote("stored", Some(NOBODY), "stored");
-    wait_until("both votes are counted", || host.site.counted("now").len() == 2);
+    service.wait_until("both votes are counted", || host.site.counted("now").len() == 2);
     pair.primary.root().query_drop("SET GLOBAL read_only = 1").unwrap();
     vote("queued", None, "queued");
     vote("spooled", Some(NOBODY), "spooled");
@@ -127,7 +127,7 @@ fn a_primary_that_has_become_read_only_loses_no_vote() {
         service = Service::start(&host, Duration::from_millis(50), &[]);
     }
     pair.primary.root().query_drop("SET GLOBAL read_only = 0").unwrap();
-    wait_until("the service goes on by itself", || host.site.counted("now").len() == 4);
+    service.wait_until("the service goes on by itself", || host.site.counted("now").len() == 4);
     service.end(&problems);
     settle(&[host], &ledger, &problems, PATIENCE).unwrap();
     let problems = problems.into_inner();
@@ -156,7 +156,7 @@ fn fail_over(seed: u64, knows_both: bool) -> Result<(), String> {
         }
         let ends = crate::run::Ends(&ends);
         let mut pause = |from: u64, to: u64| std::thread::sleep(Duration::from_millis(rng.random_range(from..to)));
-        wait_until("the replica has counted votes", || pair.replicated() > 0);
+        service.wait_until("the replica has counted votes", || pair.replicated() > 0);
         pause(0, 300);
         // From here on it lags: commits of the primary do not reach it any more.
         pair.replica.root().query_drop("STOP SLAVE").unwrap();

@@ -239,7 +239,10 @@ pub(crate) fn settle(hosts: &[Host], ledger: &Ledger, problems: &Problems, patie
                 let same = sums.iter().all(|one| one.counted == sums[0].counted);
                 return if same { Ok(sums[0]) } else { Err(format!("the nodes have different counts: {sums:?}")) };
             }
-            Err(why) if begun.elapsed() > patience => return Err(format!("{why}; the last flushes: {flushed:?}")),
+            Err(why) if begun.elapsed() > patience => {
+                let results = hosts[0].weir(&["poll", "results", "now", "--format", "json"], problems);
+                return Err(format!("{why}; the results: {results:?}; the last flushes: {flushed:?}"));
+            }
             Err(_) => std::thread::sleep(Duration::from_millis(200)),
         }
     }

@@ -143,7 +143,7 @@ impl Server {
         let folder = self.folder.display();
         let mut command = Command::new(program("mariadbd", "mariadb-server"));
         command.args(["--no-defaults", "--bind-address=127.0.0.1", "--skip-name-resolve"]).args(user());
-        command.args(["--innodb-buffer-pool-size=32M", LOG_SIZE, "--innodb-flush-log-at-trx-commit=2"]);
+        command.args(["--innodb-buffer-pool-size=32M", LOG_SIZE]);
         command.arg(format!("--port={}", self.port)).arg(format!("--datadir={}", self.data.display()));
         command.arg(format!("--tmpdir={folder}")).arg(format!("--socket={folder}/s"));
         command.arg(format!("--pid-file={folder}/pid")).args(options.get_args());
