@@ -8,11 +8,13 @@ cd "$(dirname "$0")/.."
 
 # command:package, for Debian and what descends from it.
 needs="memcached:memcached mariadbd:mariadb-server mariadb-install-db:mariadb-server mariadb:mariadb-client rsync:rsync openssl:openssl
- chromium:chromium chromedriver:chromium-driver nginx:nginx-light setpriv:util-linux gzip:gzip cc:gcc"
+ ss:iproute2 ps:procps chromium:chromium chromedriver:chromium-driver nginx:nginx-light setpriv:util-linux gzip:gzip cc:gcc"
 missing=
 for need in $needs; do
     PATH="$PATH:/usr/sbin:/sbin" command -v "${need%%:*}" >/dev/null 2>&1 || missing="$missing ${need##*:}"
 done
+# A library, not a command: what three nodes of MariaDB make a cluster with.
+[ -e /usr/lib/galera/libgalera_smm.so ] || missing="$missing galera-4"
 if [ -n "$missing" ]; then
     missing=$(printf '%s\n' $missing | sort -u | tr '\n' ' ')
     if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null 2>&1; then
