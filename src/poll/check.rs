@@ -1,7 +1,7 @@
 //! Which of a status needs a person: the limits, and what is beyond them.
 //!
-//! It refuses to alarm for what mends itself with the next flush (a lock that a dead script holds) and for what is a
-//! choice (a memcached without `-M`): an alarm that is passed over is worse than none.
+//! It reports no problem for a lock that a legacy writer left held, which holds up nobody for more than a second, and none
+//! for what is a choice (a memcached without `-M`): an alarm that is passed over is worse than none.
 
 use std::time::Duration;
 

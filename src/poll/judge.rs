@@ -71,6 +71,8 @@ pub struct Judge<'a> {
     polls: Vec<Poll>,
     places: HashMap<Slug, usize>,
     key: &'a IdentityKey,
+    /// Where entries are found, for people: it is no part of any identity.
+    address: Option<String>,
     /// Lines of one poll with the same picks begin alike; what such a beginning comes to is found out once: the place
     /// of its poll, and the picks.
     openings: HashMap<Vec<u8>, (usize, u64)>,
@@ -80,7 +82,12 @@ impl Judge<'_> {
     /// A judge that knows these polls; `key` is for ballots that name their voter.
     pub fn new(polls: Vec<Poll>, key: &IdentityKey) -> Judge<'_> {
         let places = polls.iter().enumerate().map(|(place, poll)| (poll.slug.clone(), place)).collect();
-        Judge { polls, places, key, openings: HashMap::new() }
+        Judge { polls, places, key, address: None, openings: HashMap::new() }
+    }
+
+    /// The same, for entries of the server at an address, which dead letters then name.
+    pub fn at(self, address: &impl std::fmt::Display) -> Self {
+        Judge { address: Some(address.to_string()), ..self }
     }
 
     /// Judges every line of an entry or spool file. `origin` says where it was found, for good: the same entry read
@@ -97,7 +104,7 @@ impl Judge<'_> {
                     docket.dead_letter_bytes += bytes.len();
                     docket.dead_letters.push(DeadLetter {
                         id: origin_hash(origin, number).0,
-                        origin: origin.to_string(),
+                        origin: self.address.as_ref().map_or(origin.into(), |address| format!("{origin} at {address}")),
                         reason,
                         bytes,
                         found_at_ms: now_ms,

@@ -21,6 +21,9 @@ use super::ballot::Identity;
 /// either, so that no vote pays twice for one server.
 const REST: Duration = Duration::from_secs(5);
 
+/// How long a check of all servers waits for one that is silent.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// How long after its last answer a connection is taken to be alive.
 const ALIVE: Duration = Duration::from_millis(100);
 
@@ -250,7 +253,11 @@ pub fn repeated(ids: &[Option<ServerId>]) -> Vec<(usize, usize)> {
 /// [`Error::NotSupported`] of the first such server.
 pub fn check_kinds(addresses: &[Address], keys: &Keys, timeout: Duration) -> Result<(), Error> {
     let unsupported = |error: &Error| matches!(error, Error::NotSupported { .. });
-    identify(addresses, keys, timeout).into_iter().filter_map(Result::err).find(unsupported).map_or(Ok(()), Err)
+    identify(addresses, keys, timeout.min(CHECK_TIMEOUT))
+        .into_iter()
+        .filter_map(Result::err)
+        .find(unsupported)
+        .map_or(Ok(()), Err)
 }
 
 #[cfg(test)]

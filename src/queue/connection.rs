@@ -129,13 +129,18 @@ impl Connection {
         self.exchange(&[build_noop()], "no key").is_ok()
     }
 
+    /// How long the next exchange may take.
+    pub(super) fn time_left(&self) -> Duration {
+        let left = self.until.map(|until| until.saturating_duration_since(Instant::now()));
+        left.map_or(self.exchange_limit, |left| left.min(self.exchange_limit))
+    }
+
     /// Sends `commands` and returns one answer for each, in order.
     ///
     /// # Errors
     /// [`Error::Exchange`]; the connection must not be used again.
     pub fn exchange(&mut self, commands: &[MetaCommand], key: &str) -> Result<Vec<MetaResponse>, Error> {
-        let left = self.until.map(|until| until.saturating_duration_since(Instant::now()));
-        let limit = left.map_or(self.exchange_limit, |left| left.min(self.exchange_limit));
+        let limit = self.time_left();
         self.inner.set_io_timeout(Some(limit));
         match self.inner.execute_batch(commands) {
             Ok(answers) => {

@@ -25,8 +25,9 @@ use super::ticket::Ticket;
 /// How many records of epochs are read in one round trip. One that was evicted does not hide the later ones.
 const RECORDS: usize = 16;
 
-/// How long a process waits for the counter of another one that has recorded its epoch first.
-const WAIT: Duration = Duration::from_millis(100);
+/// How long a process waits at most for the counter of another one that has recorded its epoch first. It leaves itself
+/// half of the time that it has.
+const WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// The pause between two looks at the counter.
 const PAUSE: Duration = Duration::from_millis(2);
@@ -64,7 +65,7 @@ pub(super) fn start_queue(connection: &mut Connection, keys: &Keys) -> Result<()
 }
 
 fn counter_appears(connection: &mut Connection, keys: &Keys) -> Result<bool, Error> {
-    let until = Instant::now() + WAIT;
+    let until = Instant::now() + (connection.time_left() / 2).min(WAIT_MAX);
     while connection.get(&keys.curr())?.is_none() {
         if Instant::now() >= until {
             return Ok(false);

@@ -52,7 +52,7 @@ fn a_poll_is_created_listed_closed_and_opened() {
 #[test]
 fn what_was_cast_before_closing_counts_whenever_it_is_flushed_and_what_came_long_after_does_not() {
     let memcached = Memcached::start();
-    let site = Site::new(&[&memcached]);
+    let site = Site::new(&[&memcached]).with("WEIR_KEEP", "0s");
     site.create_now();
     site.ok(&["poll", "vote", "now", "yes"]);
     site.ok(&["poll", "close", "now"]);
@@ -294,7 +294,7 @@ fn verbose_tells_where_the_work_goes_and_leaves_the_data_alone() {
     site.create_now();
     site.ok(&["poll", "vote", "now", "yes"]);
     let output = site.run(&["-v", "poll", "flush"]);
-    let queue = format!("weir: info: queue poll-queue@{}: 1 ballots", memcached.address());
+    let queue = format!("weir: info: memcached {}: 1 ballots", memcached.address());
     assert_eq!((stdout(&output).lines().count(), stderr(&output).lines().count()), (1, 1));
     assert!(stderr(&output).starts_with(&queue), "{}", stderr(&output));
     let told = stderr(&site.run(&["poll", "vote", "now", "no", "-vv"]));

@@ -63,6 +63,7 @@ fn a_vote_with_one_copy_asks_for_no_id() {
     let memcached = Memcached::start();
     let site = Site::new(&[&memcached]);
     site.create_now();
+    site.ok(&["poll", "vote", "now", "yes"]);
     memcached.talk().delete("poll-queue-server");
     site.ok(&["poll", "vote", "now", "yes"]);
     assert_eq!(memcached.talk().get("poll-queue-server"), None);
@@ -134,7 +135,6 @@ fn a_full_server_is_reported_while_it_refuses_votes_and_no_longer_than_that() {
     let status = site.status();
     let server = &status["servers"][0];
     assert_eq!(server["takes_votes"], json!(false), "{server}");
-    assert!(server["no_memory"].as_u64().unwrap() > 0, "{server}");
     let found = problems(&site, &["--max-age", "1h"]);
     assert_eq!(found[0].0, "memory");
     assert!(found[0].1.contains(&format!("memcached {} refuses votes", memcached.address())), "{}", found[0].1);

@@ -33,7 +33,7 @@ use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
 use crate::failpoint;
-use crate::queue::health::Health;
+use crate::queue::health::{Health, takes_votes};
 use crate::queue::{self, Address, Connection, Position, ServerId, Slot, SlotRange, Ticket};
 use crate::store::{QueueRow, Store};
 
@@ -148,6 +148,7 @@ impl<'a> Drain<'a> {
     /// # Errors
     /// [`DrainError`]; `self.count` has what was done before.
     pub fn run(&mut self, store: &mut dyn Store, holes: Holes, health: Option<&Health>) -> Result<(), DrainError> {
+        let is_full = self.is_full()?;
         for _ in 0..LEGACY_ROUNDS {
             // The row comes first. Read after the counter it could be that of a drain that began later, past the
             // counter as it was read here, which looks like a lost epoch. Read before, it is at worst too old, and the
@@ -160,7 +161,7 @@ impl<'a> Drain<'a> {
             // It is alive, so it may now take longer over large batches.
             self.connection.set_exchange_limit(self.site.timeout.max(BATCH_LIMIT));
             let is_short = health.is_some_and(|health| self.slots.memory_is_short(health));
-            let keep = if is_short { Duration::ZERO } else { self.site.keep };
+            let keep = if is_short || is_full { Duration::ZERO } else { self.site.keep };
             if let Some(shadow) = position.shadow.filter(|_| position.is_legacy()) {
                 self.slots.forget_legacy_except(shadow);
             }
@@ -189,6 +190,15 @@ impl<'a> Drain<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Whether the server has no memory for a vote just now.
+    fn is_full(&mut self) -> Result<bool, DrainError> {
+        let takes_votes = takes_votes(&mut self.connection, &self.site.keys, None)?;
+        if !takes_votes {
+            self.connection = self.connect_again()?;
+        }
+        Ok(!takes_votes)
     }
 
     fn head(&self) -> Option<Ticket> {
@@ -292,7 +302,7 @@ impl<'a> Drain<'a> {
         let mut reader = self.connect_again()?;
         reader.set_exchange_limit(self.site.timeout.max(BATCH_LIMIT));
         // Read after the counter: every ballot up to it was cast by these polls, or by earlier ones.
-        let mut judge = Judge::new(store.polls()?, &self.site.identity_key);
+        let mut judge = Judge::new(store.polls()?, &self.site.identity_key).at(self.address);
         let (keys, prefix) = (&self.site.keys, self.site.keys.prefix().as_str());
         let origin = move |slot: Slot| format!("{prefix} {}", slot.ticket);
         std::thread::scope(|scope| {

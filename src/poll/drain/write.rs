@@ -88,9 +88,10 @@ impl Drain<'_> {
         };
         (self.watch)(Step::Folding);
         failpoint::pass(failpoint::Step::Folding);
-        let (ballots, done) = (docket.ballots(), if reading.holes { 0 } else { range.len() });
+        let (before, done) = (self.count, if reading.holes { 0 } else { range.len() });
         self.commit(store, docket, head, missing)?;
-        tracing::info!("queue {}: {ballots} ballots up to ticket {}", self.queue, range.last);
+        let (ballots, new) = (self.count.ballots - before.ballots, self.count.counted - before.counted);
+        tracing::info!("memcached {}: {ballots} ballots up to ticket {}, {new} of them new", self.address, range.last);
         (self.watch)(Step::Committed { done });
         Ok(())
     }

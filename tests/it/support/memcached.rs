@@ -111,17 +111,21 @@ impl Memcached {
 
     /// Fills it up with items of the sizes of votes, marks and small entries, and then deletes `free` of each size.
     pub(crate) fn fill_up(&self, free: usize) {
+        const AT_ONCE: usize = 500;
         let mut talk = self.talk();
-        for (length, value) in [10, 60, 150, 400, 2_000].map(|length| (length, "x".repeat(length))) {
-            let mut stored = 0;
+        for length in [20, 45, 75, 115, 160, 220, 300, 400, 520, 700, 900] {
+            let (value, mut stored) = ("x".repeat(length), 0);
             loop {
-                talk.say(&format!("set ballast-{length}-{stored} 0 0 {length}\r\n{value}\r\n"));
-                if talk.line() != "STORED" {
+                let sets = (stored..stored + AT_ONCE)
+                    .map(|number| format!("set ballast-{length}-{number:05} 0 0 {length}\r\n{value}\r\n"));
+                talk.say(&sets.collect::<String>());
+                let refused = (0..AT_ONCE).filter(|_| talk.line() != "STORED").count();
+                stored += AT_ONCE - refused;
+                if refused > 0 {
                     break;
                 }
-                stored += 1;
             }
-            (0..stored.min(free)).for_each(|number| talk.delete(&format!("ballast-{length}-{number}")));
+            (0..stored.min(free)).for_each(|number| talk.delete(&format!("ballast-{length}-{number:05}")));
         }
     }
 
@@ -233,7 +237,7 @@ impl Talk {
     /// Seconds until a key lapses, or nothing for a missing key.
     pub(crate) fn ttl(&mut self, key: &str) -> Option<u64> {
         self.say(&format!("mg {key} t\r\n"));
-        self.line().strip_prefix("HD t")?.parse().ok()
+        self.line().strip_prefix("HD t")?.split(' ').next()?.parse().ok()
     }
 
     /// `flush_all`: everything is gone at once.
