@@ -29,8 +29,8 @@ pub struct SettingsArgs {
     /// What every key of the queue begins with [env: WEIR_PREFIX] [default: poll-queue]
     #[arg(long, global = true)]
     prefix: Option<String>,
-    /// mysql://USER:PASSWORD@HOST:PORT/DATABASE[?tls=on] or sqlite:PATH [env: WEIR_DATABASE] [default: a file in
-    /// the user's data directory]
+    /// mysql://USER:PASSWORD@HOST:PORT[,HOST:PORT...]/DATABASE[?tls=on] or sqlite:PATH [env: WEIR_DATABASE]
+    /// [default: a file in the user's data directory]
     #[arg(long, global = true, value_name = "URL")]
     database: Option<String>,
     /// Folder for ballots that neither memcached nor the database takes [env: WEIR_SPOOL] [default: a folder in

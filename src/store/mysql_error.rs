@@ -9,7 +9,7 @@ use mysql::{DriverError, Error};
 
 use super::Cause;
 
-/// The name of a savepoint, or of nothing, that the server does not know (see `mysql_transaction`).
+/// The savepoint of a transaction does not exist: the server has ended the transaction (see `mysql_transaction`).
 const NO_SUCH_SAVEPOINT: u16 = 1305;
 const LOCK_WAIT_TIMEOUT: u16 = 1205;
 const DEADLOCK: u16 = 1213;
@@ -18,12 +18,12 @@ const DUPLICATE_KEY: u16 = 1062;
 const NO_SUCH_TABLE: u16 = 1146;
 const UNKNOWN_VARIABLE: u16 = 1193;
 
-/// The server has ended the transaction, or is to be asked to, so that others can go on. 1020: a row has changed since
+/// The server has rolled the transaction back, or waits for that, in favour of others. 1020: a row has changed since
 /// the snapshot (MariaDB, `innodb_snapshot_isolation`). 1180: the commit failed, on Galera at certification.
 const TRY_AGAIN: [u16; 5] = [1020, 1180, LOCK_WAIT_TIMEOUT, DEADLOCK, NO_SUCH_SAVEPOINT];
 
 /// The server is up and does not serve: 1040, 1203: too many connections; 1047: Galera, not ready; 1053, 3032, 3168, 4031:
-/// it ends, is off-line or has hung up; 1158 to 1161: the network; 1290, 1792, 1836: read-only; 1317, 1927: the statement or
+/// it shuts down, is off-line or has closed the connection; 1158 to 1161: the network; 1290, 1792, 1836: read-only; 1317, 1927: the statement or
 /// the connection was killed.
 const UNAVAILABLE: [u16; 16] =
     [1040, 1047, 1053, 1158, 1159, 1160, 1161, 1203, 1290, 1317, 1792, 1836, 1927, 3032, 3168, 4031];

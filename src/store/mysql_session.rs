@@ -62,8 +62,8 @@ pub(super) fn connect(url: &MysqlUrl, timeout: Duration) -> Result<Session, Caus
     Err(NoHost(tried).into())
 }
 
-/// Calls the driver. It takes the form of packets for granted: what the server sent may make it panic, and is then an
-/// error like any other. The connection is of no use after that.
+/// Calls the driver. A malformed packet of the server can make it panic (it indexes packets unchecked); that becomes an error
+/// like any other. The connection is unusable after it.
 pub(super) fn guarded<T, E: Into<Cause>>(work: impl FnOnce() -> Result<T, E>) -> Result<T, Cause> {
     match catch_unwind(AssertUnwindSafe(work)) {
         Ok(done) => done.map_err(E::into),
@@ -81,7 +81,7 @@ fn connect_to(url: &MysqlUrl, host: usize, timeout: Duration) -> Result<Session,
     let field = |index: usize| server.get_opt::<String, _>(index).and_then(Result::ok).unwrap_or_default();
     let (version, packet, read_only) = (field(0), field(1).parse().unwrap_or(0_u64), field(2));
     if !["0", "OFF", ""].contains(&read_only.as_str()) {
-        // Whoever may write to it all the same must not: it is a replica, and what it gets is lost or breaks it.
+        // Also for a user who may write all the same: on a replica, that write is lost or breaks the replication.
         return Err(HostError::ReadOnly.into());
     }
     if cluster {
@@ -94,15 +94,15 @@ fn connect_to(url: &MysqlUrl, host: usize, timeout: Duration) -> Result<Session,
     Ok(Session { connection, host, cluster, bulk })
 }
 
-/// Sets what weir relies on; what the server tells of itself, and whether it is a node of a Galera cluster.
+/// Sets what weir relies on. Returns the server's version, packet limit and `read_only`, and whether it is a Galera node.
 ///
 /// - `REPEATABLE READ`, `READ WRITE`, `autocommit`, `completion_type` (with `CHAIN` a commit would begin another transaction):
-///   the course of transactions.
-/// - `sql_mode`: strict, so that nothing is cut to fit. `NAMES`: what `init_connect` may have changed. `sql_select_limit`: a
-///   list that is cut would look whole. `sql_safe_updates` would refuse updates. The time zone, because every host's is alike.
-/// - Lock waits end before the caller gives up, so that it hears why.
-/// - `wsrep_sync_wait`: a read, and a write, sees what other nodes had committed before. It stands last: a server that is no
-///   Galera knows none of these variables, says so, and runs nothing after.
+///   how transactions run.
+/// - `sql_mode`: strict, so that no value is truncated. `NAMES`: `init_connect` may have changed it. `sql_select_limit`: a
+///   truncated list would look complete. `sql_safe_updates` would refuse updates. One time zone for all hosts.
+/// - Lock waits end before the caller gives up, so that the server reports them.
+/// - `wsrep_sync_wait`: reads and writes see what other nodes committed before. It comes last: a server without Galera does not
+///   know `wsrep_on`, answers with an error, and runs nothing after it.
 fn set_up(connection: &mut Conn, timeout: Duration) -> Result<(Row, bool), Cause> {
     let lock_wait = (timeout.as_secs() / 3).clamp(1, LOCK_WAIT_MAX);
     let mut rows = Vec::new();
@@ -110,7 +110,7 @@ fn set_up(connection: &mut Conn, timeout: Duration) -> Result<(Row, bool), Cause
         "SET NAMES utf8mb4;\
          SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ WRITE;\
          SET SESSION autocommit=1, completion_type=0, sql_mode='STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION', \
-         sql_select_limit=18446744073709551615, sql_safe_updates=0, time_zone='+00:00', \
+         sql_select_limit=9223372036854775807, sql_safe_updates=0, time_zone='+00:00', \
          innodb_lock_wait_timeout={lock_wait}, lock_wait_timeout={lock_wait};\
          SELECT VERSION(), @@max_allowed_packet, @@read_only;\
          SELECT @@wsrep_on;\
@@ -126,7 +126,7 @@ fn set_up(connection: &mut Conn, timeout: Duration) -> Result<(Row, bool), Cause
         }
     }
     let mut rows = rows.into_iter();
-    let server = rows.next().ok_or("the server does not tell what it is")?;
+    let server = rows.next().ok_or("the server does not return its version")?;
     let wsrep_on = rows.next().and_then(|row| row.get_opt::<String, _>(0)).and_then(Result::ok);
     Ok((server, wsrep_on.is_some_and(|value| value != "0")))
 }

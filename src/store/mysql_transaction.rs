@@ -1,14 +1,14 @@
-//! Transactions that are checked, not believed.
+//! Transactions that are checked before they are committed.
 //!
-//! Galera may abort a transaction in favour of another's and still answer OK (seen with arrays of rows). What follows would
-//! then be committed statement by statement. So a transaction of weir runs with `autocommit=0`, in which such statements
-//! only begin another transaction, and sets a savepoint as its first act. A savepoint ends with its transaction:
-//! `RELEASE SAVEPOINT` before `COMMIT` succeeds in the transaction that began here and in no other. Both go in one query, of
-//! which the server runs nothing after the first statement that fails. So a transaction is committed whole or not at all,
-//! and the check costs no round trip.
+//! Galera can abort a transaction in favour of another and still answer OK (this happens with arrays of rows). With
+//! `autocommit=1` every later statement would then be committed by itself. So a transaction of weir runs with
+//! `autocommit=0`, where such statements only begin another transaction, and its first statement sets a savepoint. A savepoint
+//! ends with its transaction: `RELEASE SAVEPOINT` before `COMMIT` succeeds only in the transaction that began here. Both are in
+//! one query, and the server runs nothing after the first statement that fails. So a transaction is committed whole or not at
+//! all, and the check costs no round trip.
 //!
-//! Written by hand, because the driver's transactions panic when the server refuses some of their statements, and roll back
-//! when they are dropped, which is a second panic if the first came from the same connection.
+//! weir issues these statements itself: the driver's own transaction panics when the server refuses some of them, and rolls back
+//! when it is dropped, which would be a second panic while the first unwinds.
 
 use mysql::prelude::Queryable;
 use mysql::{Conn, Error};
@@ -49,7 +49,7 @@ pub(super) fn at_one_moment<T>(
 /// Runs statements that are separated by semicolons, in one round trip. The first that fails ends it.
 pub(super) fn run_all(connection: &mut Conn, statements: &str) -> Result<(), Error> {
     let mut results = connection.query_iter(statements)?;
-    // A statement that fails is told only where its result is asked for.
+    // The driver returns the error of a statement only with its result.
     while let Some(mut result) = results.iter() {
         result.try_for_each(|row| row.map(drop))?;
     }

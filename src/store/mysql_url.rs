@@ -21,8 +21,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// The shortest limit for one answer of a host, however many hosts share the caller's limit.
 const ANSWER_TIMEOUT_MIN: Duration = Duration::from_secs(1);
 
-/// The largest packet that the driver sends. It would ask the server for its own limit, which costs a round trip for each
-/// connection; weir asks together with all else that it must know of the server (`mysql_session`).
+/// The largest packet that the driver sends. Without it, the driver asks the server for its limit, which costs a round trip per
+/// connection; weir reads it together with everything else (`mysql_session`).
 const PACKET_MAX: usize = 1024 * 1024 * 1024;
 
 /// A MySQL database on one or several hosts. Its `Display` never shows a password.
