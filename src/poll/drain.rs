@@ -27,6 +27,7 @@ use crate::store::{self, Advance, Folded, Store, TRANSACTION_BYTES_MAX, TRANSACT
 
 use super::ballot::IdentityKey;
 use super::judge::{Docket, Judge};
+use super::owner::{self, OwnerError};
 use super::pulse::Pulse;
 use super::read_ahead::{Span, Window, read_windows, windows};
 
@@ -45,13 +46,11 @@ const BATCH_LIMIT: Duration = Duration::from_secs(5);
 /// How far behind the head left-over slots are looked for when the server has forgotten where to start.
 const SWEEP_MAX: u64 = 1 << 20;
 
-/// So many slots in a row without an entry end the reading of an epoch that the counter has left. There must be more
-/// than tickets can be in flight in it: a writer that holds one finds its slot closed and takes another. A memcached
-/// takes 1024 connections unless told otherwise, and a writer has few entries under way.
+/// So many slots in a row without an entry end the reading of an epoch that the counter has left: more than tickets can
+/// be in flight. A memcached takes 1024 connections unless told otherwise, and a writer has few entries under way.
 const EMPTY_RUN: u64 = 4096;
 
-/// The same for epoch 0. It is short, because a script may begin these numbers anew, and weir's writers then
-/// have to pass by the slots that are closed.
+/// The same for epoch 0, short because a script may begin these numbers anew: writers then pass by the closed slots.
 const EMPTY_RUN_LEGACY: u64 = 128;
 
 /// How often a drain of epoch 0 goes round when old scripts keep adding to it.
@@ -112,6 +111,9 @@ pub enum DrainError {
     /// The database failed, or another flush has the queue.
     #[error(transparent)]
     Store(#[from] store::Error),
+    /// The queue is not this database's to read, or not from here on.
+    #[error(transparent)]
+    Owner(#[from] OwnerError),
 }
 
 /// A drain of one server's queue.
@@ -144,10 +146,12 @@ impl Drain<'_> {
     pub fn run(&mut self, store: &mut dyn Store) -> Result<(), DrainError> {
         let queue = queue_name(self.keys, self.address);
         let mut connection = self.connect()?;
+        if !owner::may_drain::<DrainError>(&mut connection, self.keys, store)? {
+            return Ok(());
+        }
         for _ in 0..LEGACY_ROUNDS {
-            // The head comes first. Read after the counter it could be that of a drain that began later, past the
-            // counter as seen here, which looks like a lost epoch. Read before, it is at worst too old, and the
-            // first write is refused.
+            // The head comes first. Read after the counter, that of a later drain could be past the counter as seen here,
+            // which looks like a lost epoch. Read before, it is at worst too old, and the first write is refused.
             self.head = store.queue_head(&queue)?;
             failpoint::pass(failpoint::Step::HeadRead);
             let head = self.head.map(ticket_of);
@@ -180,7 +184,6 @@ impl Drain<'_> {
         let position = queue::position(connection, self.keys, head);
         failpoint::pass(failpoint::Step::Positioned);
         let released = lock.release(connection, self.keys);
-        // What failed first says more.
         let position = position?;
         released.map(|()| position)
     }
@@ -234,7 +237,6 @@ impl Drain<'_> {
             if let Some(shadow) = position.shadow.filter(|_| !position.is_legacy()) {
                 let after = head.filter(|head| head.continues(shadow)).unwrap_or(shadow);
                 self.drain_span(store, queue, connection, left_span(after, true))?;
-                // Only what was read to its end may be forgotten.
                 if self.pulse.is_stopping() {
                     return Ok(None);
                 }
@@ -293,6 +295,10 @@ impl Drain<'_> {
                 }
             };
             for (ticket, docket) in entries {
+                if let Err(error) = owner::check_lacking(connection, self.keys, &docket, store.name()) {
+                    self.write(store, queue, connection, span, &mut chunk)?;
+                    return Err(error);
+                }
                 if !chunk.has_room_for(&docket) {
                     self.write(store, queue, connection, span, &mut chunk)?;
                 }

@@ -67,7 +67,7 @@ impl Error {
     /// Whether the server refused to store something because it has no memory left and may not evict.
     pub(super) fn is_out_of_memory(&self) -> bool {
         let refused = |source: &memcache::exp::Error| match source {
-            memcache::exp::Error::Server(message) => message.contains("out of memory"),
+            memcache::exp::Error::Server(message) => message.to_ascii_lowercase().contains("out of memory"),
             _ => false,
         };
         matches!(self, Error::Exchange { source, .. } if refused(source))

@@ -13,6 +13,8 @@
 //! | `P-head` | every ticket up to here has been deleted: a hint | no expiry |
 //! | `P-epochs` | ticket 0 of every epoch begun since the server started, one a line | no expiry |
 //! | `P-flushed` | when the queue was last drained to its end: for people and monitors | no expiry |
+//! | `P-database` | the id of the database that the queue belongs to | no expiry |
+//! | `P-database-name` | its URL without the password: for messages | no expiry |
 //! | `P-legacy` | the epoch under which tickets of epoch 0 are drained (see [`ticket`]) | no expiry |
 //!
 //! # States of a slot
@@ -48,6 +50,7 @@ pub mod health;
 mod lock;
 mod mark;
 mod names;
+mod owner;
 mod reader;
 pub mod ticket;
 mod writer;
@@ -57,6 +60,7 @@ pub use error::Error;
 pub use lock::{Acquired, Lock};
 pub use mark::{CLAIM_SECONDS, Claim, claim, confirm};
 pub use names::{Address, AddressError, Keys, Prefix, PrefixError};
+pub use owner::{Owner, adopt, claim as claim_owner, may_hold_entries, owner};
 pub use reader::{Entry, Position, delete, fetch, forget_shadow, leave_legacy_epoch, position, set_head, sweep};
 pub use ticket::Ticket;
 pub use writer::enqueue;

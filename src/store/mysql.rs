@@ -21,7 +21,7 @@ use super::record::{
     Advance, Batch, Choice, DeadLetter, Folded, Identity, Poll, QueueHead, Row, Settled, Tally, Verdict,
 };
 use super::url::without_password;
-use super::{Cause, Error, Once, Store, mysql_letters};
+use super::{Cause, Error, Once, Properties, Store, mysql_letters, mysql_properties};
 
 mod migrations {
     refinery::embed_migrations!("src/store/migrations/mysql");
@@ -155,6 +155,19 @@ fn one_moment() -> TxOpts {
 }
 
 impl Store for MysqlStore {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn properties(&mut self) -> Result<Properties, Error> {
+        self.run("reading its properties", mysql_properties::read)
+    }
+
+    fn keep_secret_fingerprint(&mut self, fingerprint: u64) -> Result<u64, Error> {
+        let keep = |connection: &mut Conn| mysql_properties::keep_fingerprint(connection, fingerprint);
+        self.run("storing the fingerprint of the voter secret", keep)
+    }
+
     fn create_poll(&mut self, poll: &Poll) -> Result<(), Error> {
         let created = self.run("creating a poll", |connection| {
             let mut tx = connection.start_transaction(TxOpts::default())?;

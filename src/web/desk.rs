@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use axum::body::Bytes;
 
 use crate::poll::ballot::{Identity, Poll};
-use crate::poll::database::Database;
+use crate::poll::database::{Database, DatabaseError};
 use crate::poll::definition::{Definitions, Known};
 use crate::poll::results::{self, Totals};
 use crate::poll::servers::Servers;
@@ -22,6 +22,7 @@ use crate::poll::site::Site;
 use crate::poll::turnout::{self, Turnout};
 use crate::queue::Lifetime;
 use crate::slug::Slug;
+use crate::store;
 
 use super::reader::{Busy, Look, Reader};
 
@@ -123,8 +124,15 @@ impl Desk {
     /// Every poll there is, as the database had it at most a second ago, or when it last answered.
     pub(super) async fn list(&self) -> Result<Arc<[Poll]>, Busy> {
         let read = |database: &mut Database| {
-            let polls = database.with(|store| store.polls()).inspect_err(|error| tracing::debug!("{error}"));
-            polls.ok().map(Into::into)
+            match database.with(|store| store.polls()) {
+                Ok(polls) => Some(polls.into()),
+                // Before the first poll is created there is no file, and this is what a new service shows.
+                Err(DatabaseError::Store(store::Error::NoFile { .. })) => Some([].into()),
+                Err(error) => {
+                    tracing::debug!("{error}");
+                    None
+                }
+            }
         };
         self.list.look(read).await
     }
@@ -153,8 +161,8 @@ impl Books {
         let mut failures = Vec::new();
         // Any server will do; a random rank spreads the load of many processes.
         let identity = Identity(rand::random());
-        let known = definitions.get(slug, Instant::now(), identity, servers, database, &mut failures);
-        let seen = match known {
+        let found = definitions.get(slug, Instant::now(), identity, servers, database, &mut failures);
+        let seen = match &found.known {
             Known::Unknown => Seen::Unknown,
             Known::CannotTell => Seen::CannotTell,
             Known::Poll(poll) => {

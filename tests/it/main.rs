@@ -32,3 +32,4 @@ mod status_check;
 mod store_conformance;
 mod vote_and_flush;
 mod web;
+mod wrong_settings;

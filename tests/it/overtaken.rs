@@ -9,7 +9,8 @@ use weir::poll::pulse::Pulse;
 use weir::queue::{Address, Keys, Prefix};
 use weir::slug::Slug;
 use weir::store::{
-    self, Advance, Batch, DatabaseUrl, DeadLetter, Folded, Poll, QueueHead, Row, Settled, Store, Tally, Verdict,
+    self, Advance, Batch, DatabaseUrl, DeadLetter, Folded, Poll, Properties, QueueHead, Row, Settled, Store, Tally,
+    Verdict,
 };
 
 use crate::support::{Memcached, Site};
@@ -56,6 +57,15 @@ impl Store for Interrupted<'_> {
     }
     fn fold(&mut self, batch: Batch, advance: Option<Advance<'_>>) -> Answer<Folded> {
         self.inner.fold(batch, advance)
+    }
+    fn name(&self) -> &str {
+        self.inner.name()
+    }
+    fn properties(&mut self) -> Answer<Properties> {
+        self.inner.properties()
+    }
+    fn keep_secret_fingerprint(&mut self, fingerprint: u64) -> Answer<u64> {
+        self.inner.keep_secret_fingerprint(fingerprint)
     }
     fn queue_head(&mut self, queue: &str) -> Answer<Option<i64>> {
         self.passes(When::BeforeTheHead);

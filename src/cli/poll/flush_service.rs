@@ -8,6 +8,7 @@ use crate::cli::output::{Output, duration_text};
 use crate::poll::drain::Count;
 use crate::poll::flush::{Flusher, Report};
 use crate::poll::pulse::Pulse;
+use crate::poll::secret::CheckError;
 
 use super::manager::{Teller, end_at_second_signal};
 
@@ -59,6 +60,8 @@ pub(super) fn run(
                 teller.status(status);
                 every
             }
+            // To try again would not make it another secret.
+            Err(error @ CheckError::Refused(_)) => return Err(error.into()),
             Err(error) => {
                 if away.is_none() {
                     out.warning(format_args!("{error}; nothing is lost, and it is tried again until it works"));

@@ -5,7 +5,7 @@ use anyhow::Result;
 use crate::cli::output::Output;
 use crate::cli::settings::Settings;
 use crate::poll::ballot::{Poll, Refusal, time_text};
-use crate::poll::{definition, now_ms};
+use crate::poll::{definition, now_ms, owner};
 use crate::slug::Slug;
 use crate::store::Store;
 
@@ -61,9 +61,11 @@ impl CloseArgs {
 fn change(settings: &Settings, slug: &Slug, out: &mut Output, change: impl FnOnce(&mut Poll)) -> Result<Poll> {
     let mut store = settings.store()?;
     let mut poll = find(store.as_mut(), slug)?;
+    let mut servers = settings.servers();
+    owner::claim_all(&mut servers, &owner::of(store.as_mut())?)?;
     change(&mut poll);
     store.set_closing(poll.id, poll.closes_at_ms, poll.closed_at_ms)?;
-    for error in definition::publish(std::slice::from_ref(&poll), &mut settings.servers()) {
+    for error in definition::publish(std::slice::from_ref(&poll), &store.properties()?, &mut servers) {
         out.warning(format_args!("{error}; voters there hear of it at the next flush"));
     }
     Ok(poll)
