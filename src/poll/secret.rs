@@ -26,7 +26,7 @@ const FILE: &str = ".web-secret";
 
 /// The secret file cannot be read or written.
 #[derive(Debug, thiserror::Error)]
-#[error("secret {}: {source} (set WEIR_VOTER_SECRET to do without this file)", path.display())]
+#[error("secret {} cannot be used (set WEIR_VOTER_SECRET to do without this file): {source}", path.display())]
 pub struct SecretError {
     path: PathBuf,
     source: io::Error,
@@ -38,7 +38,7 @@ pub struct SecretError {
 /// [`SecretError`] when the secret file is there and cannot be read.
 pub fn find(site: Site) -> Result<Site, SecretError> {
     resolve(site, |path| match read(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
         secret => secret.map(Some),
     })
 }
