@@ -83,8 +83,12 @@ pub fn may_hold_entries(connection: &mut Connection, keys: &Keys) -> Result<bool
     Ok(last > from)
 }
 
-/// Only messages need the name, so a server without memory for it is no failure.
+/// Only messages need the name, so a server without memory for it is no failure. A name that is there already is left
+/// alone: a refused `set` would remove it.
 fn set_name(connection: &mut Connection, keys: &Keys, database: &Owner) -> Result<(), Error> {
+    if connection.get(&keys.database_name())?.is_some_and(|name| name == database.name.as_bytes()) {
+        return Ok(());
+    }
     match connection.set(&keys.database_name(), database.name.as_bytes(), Lifetime::Forever) {
         Err(error) if error.is_out_of_memory() => connection.reopen(),
         done => done,

@@ -2,8 +2,10 @@
 //! with a sentence that names the setting, and nothing is taken out, counted or created.
 
 use std::process::Stdio;
+use std::time::Duration;
 
 use serde_json::{Value, json};
+use weir::queue::{Address, Connection, Keys, Owner, Prefix, claim_owner, owner};
 
 use crate::support::{MariaDb, Memcached, Service, Site, stderr, stdout};
 
@@ -117,6 +119,26 @@ fn a_queue_that_lost_its_owner_is_claimed_by_the_next_flush_of_a_database_with_p
     let mut talk = memcached.talk();
     assert_eq!(talk.get("poll-queue-database"), owner);
     assert!(talk.get("poll-queue-database-name").unwrap().ends_with("polls.sqlite"));
+}
+
+#[test]
+fn a_full_server_without_room_for_an_owner_counts_as_claimed_and_one_with_an_owner_keeps_it() {
+    let memcached = Memcached::start_with_memory(2);
+    let keys = Keys::new(Prefix::new("poll-queue").unwrap());
+    let owned = Keys::new(Prefix::new("owned").unwrap());
+    let mut connection =
+        Connection::open(&Address::new(&memcached.address()).unwrap(), Duration::from_secs(10)).unwrap();
+    let [one, two] = [(1 << 62) - 1, (1 << 62) - 2].map(|id| Owner { id, name: format!("sqlite:{id}") });
+    assert_eq!(claim_owner(&mut connection, &owned, &one).unwrap(), one);
+    let mut script = memcached.talk();
+    for length in [1, 20, 40, 70, 100, 150, 250, 500, 1000, 3000, 10_000, 50_000, 200_000] {
+        script.fill(length);
+    }
+    for database in [&one, &two] {
+        assert_eq!(claim_owner(&mut connection, &keys, database).unwrap(), *database);
+        assert_eq!(owner(&mut connection, &keys).unwrap(), None);
+        assert_eq!(claim_owner(&mut connection, &owned, database).unwrap(), one);
+    }
 }
 
 #[test]
@@ -252,7 +274,7 @@ fn a_service_on_a_fresh_machine_shows_no_polls_and_makes_no_file() {
 fn refused_at_start(site: &Site, arguments: &[&str]) -> String {
     let mut child = site.start(arguments);
     let ended = (0..1000).find_map(|_| {
-        std::thread::sleep(std::time::Duration::from_millis(10));
+        std::thread::sleep(Duration::from_millis(10));
         child.try_wait().unwrap()
     });
     child.kill().unwrap();

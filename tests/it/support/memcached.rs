@@ -126,6 +126,19 @@ impl Talk {
         assert_eq!(self.line(), "STORED");
     }
 
+    /// Stores items of a length until the server has no memory for more.
+    #[allow(dead_code, reason = "tests/faults does not")]
+    pub(crate) fn fill(&mut self, length: usize) {
+        let value = "x".repeat(length);
+        // The first refusals may come while the server is moving memory about.
+        let (mut number, mut refused) = (0, 0);
+        while refused < 20 {
+            self.say(&format!("set fill-{length}-{number} 0 0 {length}\r\n{value}\r\n"));
+            refused += usize::from(self.line() != "STORED");
+            number += 1;
+        }
+    }
+
     /// Seconds until a key lapses, or nothing for a missing key.
     pub(crate) fn ttl(&mut self, key: &str) -> Option<u64> {
         self.say(&format!("mg {key} t\r\n"));
