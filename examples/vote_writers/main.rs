@@ -143,7 +143,7 @@ fn site(args: &Args, folder: &Path) -> Result<Site> {
 fn poll(site: &Site) -> Result<Poll> {
     let choice = |key: &str| Ok::<_, anyhow::Error>(Choice { key: Slug::new(key)?, label: key.into() });
     let poll = Poll::new(Slug::new(NAME)?, "Now?".into(), vec![choice("yes")?, choice("no")?], 1, None)?;
-    let mut store = site.store()?;
+    let mut store = site.create_store()?;
     match store.create_poll(&poll) {
         Ok(()) => Ok(poll),
         Err(Error::PollExists(slug)) => store.poll(&slug)?.context("the poll has gone"),
@@ -157,7 +157,8 @@ fn measure(args: &Args, folder: &Path) -> Result<Measured> {
     let picks: Arc<[Slug]> = [poll.choices[0].key.clone()].into();
     let batcher = Batcher::start(&site, Limits::default())?;
     if args.mode.is_weir() {
-        let failed = definition::publish(std::slice::from_ref(&poll), &mut site.servers());
+        let properties = site.store()?.properties()?;
+        let failed = definition::publish(std::slice::from_ref(&poll), &properties, &mut site.servers());
         failed.into_iter().next().map_or(Ok(()), Err)?;
     }
     if args.mode == Mode::Insert {

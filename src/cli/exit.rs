@@ -4,10 +4,13 @@ use std::process::ExitCode;
 
 use crate::config::ConfigError;
 use crate::poll::ballot::{BatchIdError, PollError, Refusal, VoterError};
+use crate::poll::owner::OwnerError;
+use crate::poll::secret::CheckError;
 use crate::queue;
 use crate::slug::SlugError;
 use crate::store;
 use crate::sync;
+use crate::web;
 
 /// It is done.
 pub const DONE: u8 = 0;
@@ -30,7 +33,7 @@ Exit codes:
   1  failed, or a check found something
   2  wrong command line or setting; nothing was tried
   3  refused: poll unknown or closed, choice unknown, already voted, a guard of sync said no
-  4  partly done: some lines were refused or some servers or hosts failed
+  4  partly done: some lines were refused or became dead letters, or some servers or hosts failed
   130  ended by Ctrl-C, after printing what there was
   other  rsync's own code, when it failed under sync (its 1 to 4 are passed on too)";
 
@@ -66,6 +69,7 @@ pub fn code_of(error: &anyhow::Error) -> u8 {
         || error.is::<VoterError>()
         || error.is::<BatchIdError>()
         || matches!(error.downcast_ref(), Some(queue::Error::NotSupported { .. }))
+        || is_other_secret(error)
     {
         USAGE
     } else if let Some(error) = error.downcast_ref::<sync::Error>() {
@@ -74,12 +78,20 @@ pub fn code_of(error: &anyhow::Error) -> u8 {
         || error.is::<sync::PlaceError>()
         || error.is::<sync::OptionError>()
         || error.is::<Refusal>()
+        || error.is::<OwnerError>()
         || matches!(error.downcast_ref(), Some(store::Error::PollExists(_)))
     {
         REFUSED
     } else {
         FAILED
     }
+}
+
+/// Whether a setting, the voter secret, is not the one of the polls.
+fn is_other_secret(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(Refusal::OtherSecret { .. }))
+        || matches!(error.downcast_ref(), Some(CheckError::Refused(_)))
+        || matches!(error.downcast_ref(), Some(web::Error::OtherSecret(_)))
 }
 
 /// `weir sync` passes on what rsync ended with.

@@ -64,6 +64,12 @@ pub enum Refusal {
         wait = crate::queue::CLAIM_SECONDS
     )]
     UnderWay(Slug),
+    #[error(
+        "the votes of {of} are made with another voter secret: {} WEIR_VOTER_SECRET (voter-secret in the configuration \
+         file), the same on every host; no vote was cast, and nothing was changed",
+        if *missing { "this process has none. Set" } else { "correct" }
+    )]
+    OtherSecret { of: String, missing: bool },
 }
 
 /// A ballot on its way.

@@ -3,7 +3,8 @@
 
 use std::time::{Duration, Instant};
 
-use crate::store::{self, DatabaseUrl, Store};
+use crate::slug::Slug;
+use crate::store::{self, DatabaseUrl, Properties, Store};
 
 /// How long a database that failed is left alone.
 const DATABASE_REST: Duration = Duration::from_secs(2);
@@ -13,6 +14,8 @@ pub struct Database {
     url: DatabaseUrl,
     patience: Duration,
     open: Option<Box<dyn Store>>,
+    /// As read since it was opened.
+    properties: Option<Properties>,
     resting: Option<(Instant, String)>,
 }
 
@@ -25,12 +28,24 @@ pub enum DatabaseError {
     /// It failed a moment ago and is left alone for now.
     #[error("{0}")]
     Resting(String),
+    /// A poll's definition in memcached names another database.
+    #[error("database {url} (id {id}) is not the database of poll {poll} (id {owner})")]
+    Other {
+        /// The database.
+        url: String,
+        /// Its id.
+        id: u64,
+        /// The poll.
+        poll: Slug,
+        /// The id of the poll's database.
+        owner: u64,
+    },
 }
 
 impl Database {
     /// The database at `url`; nothing is opened yet. `patience` bounds each of its answers.
     pub fn new(url: DatabaseUrl, patience: Duration) -> Database {
-        Database { url, patience, open: None, resting: None }
+        Database { url, patience, open: None, properties: None, resting: None }
     }
 
     /// Does `work` on the store.
@@ -46,7 +61,10 @@ impl Database {
         }
         let opened = match self.open.take() {
             Some(store) => Ok(store),
-            None => store::open(&self.url, self.patience),
+            None => {
+                self.properties = None;
+                store::open(&self.url, self.patience)
+            }
         };
         let done = opened.and_then(|mut store| {
             let done = work(store.as_mut());
@@ -57,5 +75,29 @@ impl Database {
             self.resting = Some((Instant::now() + DATABASE_REST, error.to_string()));
         }
         Ok(done?)
+    }
+
+    /// What the database says of itself. It is read once for each opening, and again while it has no fingerprint.
+    ///
+    /// # Errors
+    /// [`DatabaseError`].
+    pub fn properties(&mut self) -> Result<Properties, DatabaseError> {
+        if let Some(known) = self.properties.filter(|known| known.secret_fingerprint.is_some()) {
+            return Ok(known);
+        }
+        let read = self.with(|store| store.properties())?;
+        self.properties = Some(read);
+        Ok(read)
+    }
+
+    /// Refuses to be used for a poll whose definition names another database than `id`, which is this one's.
+    ///
+    /// # Errors
+    /// [`DatabaseError::Other`].
+    pub fn check_owns(&self, id: u64, poll: &Slug, owner: Option<u64>) -> Result<(), DatabaseError> {
+        match owner.filter(|owner| *owner != id) {
+            None => Ok(()),
+            Some(owner) => Err(DatabaseError::Other { url: self.url.to_string(), id, poll: poll.clone(), owner }),
+        }
     }
 }

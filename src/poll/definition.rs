@@ -7,13 +7,20 @@
 //!
 //! A process keeps what it has read. When neither memcached nor the database answers, the definition that was read last
 //! stands, its closing time included, until one of them answers again.
+//!
+//! A definition also names its database and the fingerprint of the voter secret (`database` and `secret`, beside the
+//! fields of the poll). So a process with another secret is noticed on the voting path, without a further round trip.
+//! A definition without these fields, of an earlier weir, says nothing about either.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
 use crate::failpoint::{self, Step};
-use crate::queue::{self, Leased, Lifetime};
+use crate::queue::{self, Connection, Keys, Leased, Lifetime};
 use crate::slug::Slug;
+use crate::store::Properties;
 
 use super::ballot::{Identity, Poll};
 use super::database::Database;
@@ -51,6 +58,36 @@ pub enum Known {
     CannotTell,
 }
 
+/// What is known of a poll, and where it belongs.
+#[derive(Debug, Clone)]
+pub struct Definition {
+    /// What is known of the poll.
+    pub known: Known,
+    /// The id of the poll's database.
+    pub database: Option<u64>,
+    /// The fingerprint of the voter secret that its votes are made with.
+    pub secret: Option<u64>,
+}
+
+impl Definition {
+    /// One that nothing more is known of.
+    const fn only(known: Known) -> Definition {
+        Definition { known, database: None, secret: None }
+    }
+}
+
+/// A definition as memcached has it.
+#[derive(Serialize, Deserialize)]
+struct Published<P> {
+    #[serde(flatten)]
+    poll: P,
+    #[serde(default)]
+    database: Option<u64>,
+    /// Sixteen hexadecimal digits.
+    #[serde(default)]
+    secret: Option<String>,
+}
+
 /// The definitions that this process has read.
 #[derive(Default)]
 pub struct Definitions {
@@ -58,7 +95,7 @@ pub struct Definitions {
 }
 
 struct Read {
-    known: Known,
+    found: Definition,
     /// When it was last asked for, with or without an answer.
     asked: Instant,
     /// When it was last answered, in milliseconds of Unix time.
@@ -76,13 +113,14 @@ impl Definitions {
         servers: &mut Servers,
         database: &mut Database,
         failures: &mut Vec<String>,
-    ) -> &Known {
+    ) -> &Definition {
+        const NOTHING: &Definition = &Definition::only(Known::CannotTell);
         let stale = self.read.get(slug).is_none_or(|read| now.saturating_duration_since(read.asked) > FRESH);
         if stale {
-            let known = look_up(slug, &servers.ranking().ranked(identity), servers, database, failures);
-            self.keep(slug, known);
+            let found = look_up(slug, &servers.ranking().ranked(identity), servers, database, failures);
+            self.keep(slug, found);
         }
-        self.read.get(slug).map_or(&Known::CannotTell, |read| &read.known)
+        self.read.get(slug).map_or(NOTHING, |read| &read.found)
     }
 
     /// When a poll's definition was last read, in milliseconds of Unix time.
@@ -90,13 +128,18 @@ impl Definitions {
         self.read.get(slug).filter(|read| read.is_poll()).map(|read| read.as_of_ms)
     }
 
-    fn keep(&mut self, slug: &Slug, known: Known) {
+    /// The id of the database that the definition of a poll named when it was last read.
+    pub fn database_of(&self, slug: &Slug) -> Option<u64> {
+        self.read.get(slug).and_then(|read| read.found.database)
+    }
+
+    fn keep(&mut self, slug: &Slug, found: Definition) {
         let asked = Instant::now();
-        if let (Known::CannotTell, Some(read)) = (&known, self.read.get_mut(slug).filter(|read| read.is_poll())) {
+        if let (Known::CannotTell, Some(read)) = (&found.known, self.read.get_mut(slug).filter(|read| read.is_poll())) {
             read.asked = asked;
             return;
         }
-        let read = Read { known, asked, as_of_ms: super::now_ms() };
+        let read = Read { found, asked, as_of_ms: super::now_ms() };
         let polls = self.read.values().filter(|read| read.is_poll());
         let is_new_poll = read.is_poll() && !self.read.get(slug).is_some_and(Read::is_poll);
         if is_new_poll && polls.clone().count() >= READ_MAX {
@@ -112,7 +155,7 @@ impl Definitions {
 
 impl Read {
     fn is_poll(&self) -> bool {
-        matches!(self.known, Known::Poll(_))
+        matches!(self.found.known, Known::Poll(_))
     }
 }
 
@@ -122,7 +165,7 @@ fn look_up(
     servers: &mut Servers,
     database: &mut Database,
     failures: &mut Vec<String>,
-) -> Known {
+) -> Definition {
     for index in order {
         let deadline = Instant::now() + WAIT;
         let leased = servers.attempt(*index, |connection, keys| {
@@ -136,9 +179,8 @@ fn look_up(
         });
         match leased {
             // A definition that cannot be read is as good as missing: the database has the right one.
-            Ok(Leased::Value(bytes, cas)) => match serde_json::from_slice(&bytes) {
-                Ok(Some(poll)) => return Known::Poll(poll),
-                Ok(None) => return Known::Unknown,
+            Ok(Leased::Value(bytes, cas)) => match decode(&bytes) {
+                Ok(found) => return found,
                 Err(_) => return refill(slug, Some((*index, cas)), servers, database, failures),
             },
             Ok(Leased::Fill(cas)) => return refill(slug, Some((*index, cas)), servers, database, failures),
@@ -155,59 +197,96 @@ fn refill(
     servers: &mut Servers,
     database: &mut Database,
     failures: &mut Vec<String>,
-) -> Known {
+) -> Definition {
     tracing::debug!("poll {slug}: no definition in memcached, asking the database");
     if fill.is_some() {
         failpoint::pass(Step::DefinitionLeased);
     }
-    let poll = match database.with(|store| store.poll(slug)) {
-        Ok(poll) => poll,
+    let read = database.with(|store| {
+        let poll = store.poll(slug)?;
+        Ok((poll, store.properties()?))
+    });
+    let (poll, properties) = match read {
+        Ok(read) => read,
         Err(error) => {
             note(failures, &error);
-            return Known::CannotTell;
+            return Definition::only(Known::CannotTell);
         }
     };
     if let Some((index, cas)) = fill {
         failpoint::pass(Step::DefinitionRead);
         let filled = servers.attempt(index, |connection, keys| {
+            // A database that is not the queue's must not tell others which polls there are, nor may this process believe it.
+            if let Some(owner) = queue::owner(connection, keys)?.filter(|owner| owner.id != properties.database_id) {
+                return Ok(Some(owner));
+            }
             let key = keys.poll(slug);
             // Whoever created, opened or closed the poll since it was read here knows better.
-            match poll.as_ref().and_then(encode) {
-                Some(bytes) => connection.compare_and_set(&key, &bytes, &cas, Lifetime::Forever),
-                None => connection.compare_and_set(&key, UNKNOWN, &cas, Lifetime::Seconds(UNKNOWN_SECONDS)),
-            }
+            match poll.as_ref().and_then(|poll| encode(poll, &properties)) {
+                Some(bytes) => connection.compare_and_set(&key, &bytes, &cas, Lifetime::Forever)?,
+                None => connection.compare_and_set(&key, UNKNOWN, &cas, Lifetime::Seconds(UNKNOWN_SECONDS))?,
+            };
+            Ok(None)
         });
-        // Only the next voter's speed depends on it.
-        if let Err(error) = filled {
-            note(failures, &error);
+        match filled {
+            Ok(None) => {}
+            Ok(Some(owner)) => {
+                note(failures, &format!("the queue belongs to database {owner}, which this process does not use"));
+                return Definition::only(Known::CannotTell);
+            }
+            // Only the next voter's speed depends on it.
+            Err(error) => note(failures, &error),
         }
     }
-    poll.map_or(Known::Unknown, |poll| Known::Poll(Box::new(poll)))
+    let known = poll.map_or(Known::Unknown, |poll| Known::Poll(Box::new(poll)));
+    Definition { known, database: Some(properties.database_id), secret: properties.secret_fingerprint }
 }
 
-/// Puts definitions on every server; what failed is returned, one message a server.
-pub fn publish(polls: &[Poll], servers: &mut Servers) -> Vec<queue::Error> {
+/// Puts definitions on every server; what failed is returned, one message a server. The queues must be known to belong
+/// to the database (see [`owner`](super::owner)).
+pub fn publish(polls: &[Poll], properties: &Properties, servers: &mut Servers) -> Vec<queue::Error> {
     let keys = servers.keys();
-    let encoded: Vec<_> = polls.iter().filter_map(|poll| Some((keys.poll(&poll.slug), encode(poll)?))).collect();
+    let encode = |poll: &Poll| Some((keys.poll(&poll.slug), encode(poll, properties)?));
+    let encoded: Vec<_> = polls.iter().filter_map(encode).collect();
     servers.store_everywhere(&encoded)
 }
 
-fn encode(poll: &Poll) -> Option<Vec<u8>> {
-    serde_json::to_vec(poll).ok()
+/// Whether memcached has a definition of the poll: that it exists, not that it does not.
+///
+/// # Errors
+/// What the server failed with.
+pub fn is_defined(connection: &mut Connection, keys: &Keys, slug: &Slug) -> Result<bool, queue::Error> {
+    let value = connection.get(&keys.poll(slug))?;
+    // A key that somebody is filling is empty.
+    Ok(value.is_some_and(|value| !value.is_empty() && value != UNKNOWN))
+}
+
+fn encode(poll: &Poll, properties: &Properties) -> Option<Vec<u8>> {
+    let secret = properties.secret_fingerprint.map(|fingerprint| format!("{fingerprint:016x}"));
+    serde_json::to_vec(&Published { poll, database: Some(properties.database_id), secret }).ok()
+}
+
+fn decode(bytes: &[u8]) -> Result<Definition, serde_json::Error> {
+    let Some(published) = serde_json::from_slice::<Option<Published<Poll>>>(bytes)? else {
+        return Ok(Definition::only(Known::Unknown));
+    };
+    // A text that is not a fingerprint must not pass for a missing one.
+    let secret = published.secret.map(|text| u64::from_str_radix(&text, 16).unwrap_or_default());
+    Ok(Definition { known: Known::Poll(Box::new(published.poll)), database: published.database, secret })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::poll::ballot::Choice;
+    use crate::store::Choice;
 
     fn name(text: &str) -> Slug {
         Slug::new(text).unwrap()
     }
 
-    fn poll(text: &str) -> Known {
+    fn poll(text: &str) -> Definition {
         let choices = ["a", "b"].map(|key| Choice { key: name(key), label: "A".into() });
-        Known::Poll(Box::new(Poll::new(name(text), "?".into(), choices.into(), 1, None).unwrap()))
+        Definition::only(Known::Poll(Box::new(Poll::new(name(text), "?".into(), choices.into(), 1, None).unwrap())))
     }
 
     #[test]
@@ -216,15 +295,34 @@ mod tests {
         definitions.keep(&name("now"), poll("now"));
         for number in 0..3 * READ_MAX {
             let known = if number % 2 == 0 { Known::CannotTell } else { Known::Unknown };
-            definitions.keep(&name(&format!("made-up-{number}")), known);
+            definitions.keep(&name(&format!("made-up-{number}")), Definition::only(known));
         }
-        definitions.keep(&name("now"), Known::CannotTell);
+        definitions.keep(&name("now"), Definition::only(Known::CannotTell));
         assert!(definitions.as_of_ms(&name("now")).is_some() && definitions.read.len() <= 2 * READ_MAX);
         (0..2 * READ_MAX).for_each(|number| definitions.keep(&name(&format!("p{number}")), poll("p")));
         assert_eq!(definitions.read.values().filter(|read| read.is_poll()).count(), READ_MAX);
         let newest = name(&format!("p{}", 2 * READ_MAX - 1));
         assert!(definitions.as_of_ms(&newest).is_some());
-        definitions.keep(&newest, Known::Unknown);
+        definitions.keep(&newest, Definition::only(Known::Unknown));
         assert!(definitions.as_of_ms(&newest).is_none());
+    }
+
+    #[test]
+    fn a_definition_of_an_earlier_weir_is_read_and_says_nothing_of_database_and_secret() {
+        let choice = |key: &str| Choice { key: Slug::new(key).unwrap(), label: key.into() };
+        let poll = Poll::new(Slug::new("now").unwrap(), "Now?".into(), vec![choice("yes"), choice("no")], 1, None);
+        let poll = poll.unwrap();
+        let properties = Properties { database_id: (1 << 62) - 1, secret_fingerprint: Some(7) };
+        let new = encode(&poll, &properties).unwrap();
+        for (bytes, database, secret) in
+            [(serde_json::to_vec(&poll).unwrap(), None, None), (new.clone(), Some((1 << 62) - 1), Some(7))]
+        {
+            let read = decode(&bytes).unwrap();
+            assert!(matches!(read.known, Known::Poll(read) if *read == poll));
+            assert_eq!((read.database, read.secret), (database, secret));
+        }
+        // An earlier weir reads the new one.
+        assert_eq!(serde_json::from_slice::<Poll>(&new).unwrap(), poll);
+        assert!(matches!(decode(UNKNOWN).unwrap().known, Known::Unknown));
     }
 }

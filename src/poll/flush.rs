@@ -18,7 +18,9 @@ use crate::store::{self, Batch, Store, fold_all};
 use super::ballot::Poll;
 use super::drain::{Count, Drain, DrainError, Holes, Step, write_docket};
 use super::judge::Judge;
+use super::owner::{self, OwnerError};
 use super::pulse::Pulse;
+use super::secret::{self, CheckError};
 use super::servers::Servers;
 use super::site::Site;
 use super::spool::SpoolError;
@@ -120,20 +122,23 @@ impl Flusher {
     /// before. `watch` is called at each step of each drain, one at a time, and the drain waits for it.
     ///
     /// # Errors
-    /// [`store::Error`] when the database failed: what was not committed stays in the queues and the spool, and `report`
-    /// tells what had been done. All else that fails is in the report.
+    /// [`CheckError::Store`] when the database failed: what was not committed stays in the queues and the spool, and `report`
+    /// tells what had been done. [`CheckError::Refused`] when the votes of the database are made with another secret: then
+    /// nothing was read. All else that fails is in the report.
     pub fn flush(
         &mut self,
         holes: Holes,
         report: &mut Report,
         watch: &mut (dyn FnMut(Step) + Send),
-    ) -> Result<(), store::Error> {
+    ) -> Result<(), CheckError> {
         // After a failure nobody knows what state a connection is in, so they are kept only when all went well.
         let mut stores = std::mem::take(&mut self.stores);
         stores.resize_with(self.work.site.memcached.len().clamp(1, DRAINS_AT_ONCE), || None);
         // The first before all others: it brings the tables up to date, and without it none need be tried.
-        self.work.open(&mut stores[0])?.require_durable()?;
-        let mut failed = None;
+        let store = self.work.open(&mut stores[0])?;
+        store.require_durable()?;
+        secret::check(store, &self.work.site.identity_key)?;
+        let (mut failed, mut foreign) = (None, false);
         for drained in self.work.drain_all(&mut stores, holes, watch) {
             let address = &self.work.site.memcached[drained.index];
             report.count += drained.count;
@@ -145,6 +150,10 @@ impl Flusher {
             match drained.done {
                 Ok(()) => {}
                 Err(DrainError::Queue(error)) => report.failures.push(error.to_string()),
+                Err(DrainError::Owner(error)) => {
+                    foreign |= !matches!(error, OwnerError::LacksPoll { .. });
+                    report.failures.push(error.to_string());
+                }
                 Err(DrainError::Store(store::Error::QueueTaken { queue })) => {
                     report.busy.push(address.clone());
                     report.taken.push(queue);
@@ -154,13 +163,15 @@ impl Flusher {
             }
         }
         if let Some(error) = failed {
-            return Err(error);
+            return Err(error.into());
         }
         let store = self.work.open(&mut stores[0])?;
-        match self.work.drain_spool(store, report) {
+        // What a site spools belongs where its queues belong.
+        let spooled = if foreign { Ok(()) } else { self.work.drain_spool(store, report) };
+        match spooled {
             Ok(()) => {}
             Err(SpoolDrainError::Spool(error)) => report.failures.push(error.to_string()),
-            Err(SpoolDrainError::Store(error)) => return Err(error),
+            Err(SpoolDrainError::Store(error)) => return Err(error.into()),
         }
         self.work.publish(store, report)?;
         self.stores = stores;
@@ -253,6 +264,7 @@ impl Work {
         // The files first: what they hold was cast by the polls read after, or by earlier ones.
         let files = self.site.spool.files()?;
         let mut judge = Judge::new(store.polls()?, &self.site.identity_key);
+        let mut servers = self.site.servers();
         for path in files {
             self.pulse.beat();
             if self.pulse.is_stopping() {
@@ -269,6 +281,10 @@ impl Work {
             let origin = format!("spool {}", path.display());
             let now_ms = super::now_ms();
             let docket = judge.judge(&origin, &bytes, now_ms);
+            if let Err(error) = owner::check_lacking_spooled(&mut servers, &docket, &path, store.name()) {
+                report.failures.push(error.to_string());
+                continue;
+            }
             let mut count = write_docket(store, docket, None)?;
             // A commit is not believed: what a second look at the same ballots finds new was not there.
             let rows = judge.judge(&origin, &bytes, now_ms).into_batch().rows;
@@ -284,7 +300,7 @@ impl Work {
 
     /// Definitions and totals of every poll that is open or has ended lately, onto every server.
     fn publish(&self, store: &mut dyn Store, report: &mut Report) -> Result<(), store::Error> {
-        let mut all = store.polls()?;
+        let (mut all, properties) = (store.polls()?, store.properties()?);
         let timeout = self.site.timeout.max(PUBLISH_TIMEOUT);
         let reachable: Vec<_> =
             self.site.memcached.iter().filter(|address| !mentioned(report, address)).cloned().collect();
@@ -296,7 +312,7 @@ impl Work {
             let recent = |poll: &&Poll| poll.ends_at_ms().is_none_or(|end| end > now_ms - ENDED_REFRESH_MS);
             let polls: Vec<Poll> = all.iter().filter(recent).cloned().collect();
             let totals = polls.iter().map(|poll| results::stored(poll, store)).collect::<Result<Vec<_>, _>>()?;
-            let mut failed = definition::publish(&polls, &mut servers);
+            let mut failed = definition::publish(&polls, &properties, &mut servers);
             failpoint::pass(failpoint::Step::DefinitionsPut);
             failed.extend(results::publish(&totals, &mut servers));
             report.fail(failed);

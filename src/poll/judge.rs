@@ -6,7 +6,7 @@
 //! Every line is judged by itself, and none is dropped. A judge knows the polls of one moment; taken after the
 //! counter of the queue was read, that moment is late enough for every ballot up to the counter.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use crate::slug::Slug;
 use crate::store::{Batch, DeadLetter, Row, Verdict};
@@ -33,6 +33,7 @@ pub struct Docket {
     rows: Vec<Row>,
     dead_letters: Vec<DeadLetter>,
     dead_letter_bytes: usize,
+    unknown_polls: BTreeSet<Slug>,
     ballots: u64,
 }
 
@@ -52,11 +53,17 @@ impl Docket {
         self.dead_letter_bytes
     }
 
+    /// The polls that lines named and the judge did not know; those lines are among the dead letters.
+    pub fn unknown_polls(&self) -> &BTreeSet<Slug> {
+        &self.unknown_polls
+    }
+
     /// Adds another docket's ballots behind those of this one.
     pub fn append(&mut self, mut other: Docket) {
         self.rows.append(&mut other.rows);
         self.dead_letters.append(&mut other.dead_letters);
         self.dead_letter_bytes += other.dead_letter_bytes;
+        self.unknown_polls.append(&mut other.unknown_polls);
         self.ballots += other.ballots;
     }
 
@@ -76,13 +83,15 @@ pub struct Judge<'a> {
     /// Lines of one poll with the same picks begin alike; what such a beginning comes to is found out once: the place
     /// of its poll, and the picks.
     openings: HashMap<Vec<u8>, (usize, u64)>,
+    /// Polls that the lines of the entry at hand named and that are not known.
+    unknown_polls: BTreeSet<Slug>,
 }
 
 impl Judge<'_> {
     /// A judge that knows these polls; `key` is for ballots that name their voter.
     pub fn new(polls: Vec<Poll>, key: &IdentityKey) -> Judge<'_> {
         let places = polls.iter().enumerate().map(|(place, poll)| (poll.slug.clone(), place)).collect();
-        Judge { polls, places, key, address: None, openings: HashMap::new() }
+        Judge { polls, places, key, address: None, openings: HashMap::new(), unknown_polls: BTreeSet::new() }
     }
 
     /// The same, for entries of the server at an address, which dead letters then name.
@@ -112,6 +121,7 @@ impl Judge<'_> {
                 }
             }
         }
+        docket.unknown_polls = std::mem::take(&mut self.unknown_polls);
         docket
     }
 
@@ -136,8 +146,10 @@ impl Judge<'_> {
             return self.cast(place, picks, identity, at_ms);
         }
         let read = wire::read_line(line)?;
-        let place = self.places.get(read.poll.as_ref()).copied();
-        let place = place.ok_or_else(|| format!("there is no poll {}", crate::slug::shown(&read.poll)))?;
+        let Some(place) = self.places.get(read.poll.as_ref()).copied() else {
+            self.unknown_polls.extend(Slug::new(&read.poll));
+            return Err(format!("there is no poll {}", crate::slug::shown(&read.poll)));
+        };
         let poll = &self.polls[place];
         let picks = poll.pick_set(read.picks.iter().map(AsRef::as_ref)).map_err(|refusal| refusal.to_string())?;
         let identity = match (&read.id, &read.voter) {
@@ -204,6 +216,14 @@ mod tests {
         let late = "cast at 1970-01-01T00:00:06.001Z, more than 5 s after poll now closed at 1970-01-01T00:00:01.000Z";
         assert_eq!(letters[1].reason, late);
         assert!(letters[2].reason.contains("no poll \"other\""), "{}", letters[2].reason);
+    }
+
+    #[test]
+    fn polls_that_are_not_known_are_reported_and_those_that_no_poll_can_have_are_not() {
+        let mut one = docket("{\"poll\":\"other\",\"picks\":[\"yes\"]}\n{\"poll\":\"NO NAME\",\"picks\":[\"yes\"]}\n");
+        one.append(docket("{\"poll\":\"now\",\"picks\":[\"yes\"]}\n{\"poll\":\"third\",\"picks\":[\"yes\"]}\n"));
+        let unknown: Vec<_> = one.unknown_polls().iter().map(Slug::as_str).collect();
+        assert_eq!(unknown, ["other", "third"]);
     }
 
     #[test]

@@ -7,6 +7,8 @@
 //! | [`servers`] | the memcached servers: ranking, connections, resting the dead |
 //! | [`database`] | the database as voters use it: opened late, rested after a failure |
 //! | [`definition`] | poll definitions kept in memcached, refilled by one process at a time |
+//! | [`owner`] | a queue belongs to one database |
+//! | [`secret`] | the voter secret of a process, and whether it is that of the polls |
 //! | [`site`] | where a site's polls live, as one value to make the others from |
 //! | [`vote`] | the way in: queue, else database, else spool |
 //! | `pending` | votes on their way into the queue of one server |
@@ -49,10 +51,12 @@ pub mod judge;
 pub mod known;
 pub mod life;
 mod moment;
+pub mod owner;
 mod pending;
 pub mod pulse;
 mod read_ahead;
 pub mod results;
+pub mod secret;
 pub mod servers;
 pub mod shown;
 pub mod site;

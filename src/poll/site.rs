@@ -67,8 +67,16 @@ impl Site {
     /// The database, opened now.
     ///
     /// # Errors
-    /// [`store::Error::Failure`].
+    /// [`store::Error::NoFile`], [`store::Error::Failure`].
     pub fn store(&self) -> Result<Box<dyn Store>, store::Error> {
         store::open(&self.database, DATABASE_PATIENCE)
+    }
+
+    /// The same, and makes the file of a SQLite database that does not exist. Only the creation of a poll does that.
+    ///
+    /// # Errors
+    /// [`store::Error::Failure`].
+    pub fn create_store(&self) -> Result<Box<dyn Store>, store::Error> {
+        store::create(&self.database, DATABASE_PATIENCE)
     }
 }

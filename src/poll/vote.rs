@@ -11,6 +11,9 @@
 //! and counts once. The database is touched only when every server failed, or when none of them has the
 //! poll's definition.
 //!
+//! A process whose voter secret is not that of the polls casts no vote at all (see [`secret`]), and a database that is not
+//! the one of a poll's definition gets none of its ballots.
+//!
 //! It refuses to drop a ballot in doubt: when nobody can tell whether the poll exists, the ballot is kept and the
 //! flush decides.
 
@@ -27,6 +30,7 @@ use super::database::{Database, DatabaseError};
 use super::definition::{Definitions, Known};
 use super::moment::Moment;
 use super::pending::{Pending, enqueue_on};
+use super::secret;
 use super::servers::Servers;
 use super::spool::Spool;
 use super::wire::write_line;
@@ -108,6 +112,8 @@ pub struct Booth {
     database: Database,
     spool: Spool,
     key: IdentityKey,
+    /// That of the key's secret.
+    fingerprint: Option<u64>,
     settings: Settings,
     definitions: Definitions,
     home: Option<usize>,
@@ -118,8 +124,8 @@ impl Booth {
     /// A booth; nothing is opened yet.
     pub fn new(servers: Servers, database: DatabaseUrl, spool: Spool, key: IdentityKey, settings: Settings) -> Booth {
         let database = Database::new(database, DATABASE_PATIENCE);
-        let definitions = Definitions::default();
-        Booth { servers, database, spool, key, settings, definitions, home: None, strict: false }
+        let (fingerprint, definitions) = (secret::fingerprint(&key), Definitions::default());
+        Booth { servers, database, spool, key, fingerprint, settings, definitions, home: None, strict: false }
     }
 
     /// The same booth, but a vote is not taken when only servers of a kind that cannot be used stand in its way: a
@@ -165,6 +171,12 @@ impl Booth {
             };
             match self.check(vote, index, identity, &mut moment, &mut deposit.failures) {
                 Ok(one) => pending.push(one),
+                // The secret is the whole process's: with another one, no vote may be cast.
+                Err(refusal @ Refusal::OtherSecret { .. }) => {
+                    note(&mut deposit.failures, &refusal);
+                    deposit.outcomes = vec![Outcome::Refused(Box::new(refusal)); outcomes.len()];
+                    return deposit;
+                }
                 Err(refusal) => outcomes[index] = Some(Outcome::Refused(Box::new(refusal))),
             }
         }
@@ -199,7 +211,9 @@ impl Booth {
         let ballot = Ballot { poll: vote.poll, picks: vote.picks, identity, at_ms: moment.at_ms };
         if !moment.has_checked(&ballot) {
             let Booth { servers, database, definitions, .. } = self;
-            match definitions.get(&ballot.poll, moment.now, identity, servers, database, failures) {
+            let found = definitions.get(&ballot.poll, moment.now, identity, servers, database, failures);
+            secret::compare(self.fingerprint, found.secret, || format!("poll {}", ballot.poll))?;
+            match &found.known {
                 Known::Poll(poll) => row_of(poll, &ballot).map(|_| ())?,
                 Known::Unknown => return Err(Refusal::UnknownPoll(ballot.poll)),
                 Known::CannotTell => {}
@@ -285,10 +299,19 @@ impl Booth {
 
     /// Writes ballots straight into the database: the same fold as a flush, without a queue.
     fn store(&mut self, pending: &mut [Pending], deposit: &mut Deposit) -> Result<(), DatabaseError> {
+        let properties = self.database.properties()?;
+        let theirs = properties.secret_fingerprint;
+        if let Err(refusal) = secret::compare(self.fingerprint, theirs, || "the database".into()) {
+            note(&mut deposit.failures, &refusal);
+            pending.iter_mut().for_each(|one| one.refused = Some(Box::new(refusal.clone())));
+            return Ok(());
+        }
         let mut polls: BTreeMap<Slug, Option<Poll>> = BTreeMap::new();
         let mut rows = Vec::with_capacity(pending.len());
         for one in pending.iter_mut() {
             if !polls.contains_key(&one.ballot.poll) {
+                let owner = self.definitions.database_of(&one.ballot.poll);
+                self.database.check_owns(properties.database_id, &one.ballot.poll, owner)?;
                 let poll = self.database.with(|store| store.poll(&one.ballot.poll))?;
                 polls.insert(one.ballot.poll.clone(), poll);
             }

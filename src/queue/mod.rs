@@ -14,6 +14,8 @@
 //! | `P-epoch-N` | ticket 0 of the `N`th epoch begun since the server started | never |
 //! | `P-head` | the last ticket deleted after its commit, and the server's id | never |
 //! | `P-flushed` | when the queue was last drained to its end: for people and monitors | never |
+//! | `P-database` | the id of the database that the queue belongs to | never |
+//! | `P-database-name` | its URL without the password: for messages | never |
 //! | `P-probe-R` | nothing: `status` stores it to see whether a vote would be stored | after 1 second |
 //! | `P-legacy` | the epoch under which tickets of epoch 0 are drained (see [`ticket`]) | never |
 //!
@@ -54,6 +56,7 @@ mod lock;
 mod mark;
 mod names;
 mod number;
+mod owner;
 mod reader;
 mod server_id;
 mod slots;
@@ -67,6 +70,7 @@ pub use error::Error;
 pub use lock::Lock;
 pub use mark::{CLAIM_SECONDS, Claim, claim, confirm};
 pub use names::{Address, AddressError, Keys, Prefix, PrefixError};
+pub use owner::{Owner, adopt, claim as claim_owner, may_hold_entries, owner};
 pub use reader::{Entry, Position, delete, fetch, forget_shadow, leave_legacy_epoch, position, record_deleted};
 pub use server_id::{ServerId, known_server_id, server_id};
 pub use slots::{Slot, SlotRange, subtract};

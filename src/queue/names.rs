@@ -183,6 +183,16 @@ impl Keys {
         self.under(format_args!("probe-{random:017x}"))
     }
 
+    /// The id of the database that the queue belongs to.
+    pub fn database(&self) -> String {
+        self.under(format_args!("database"))
+    }
+
+    /// That database's URL without its password.
+    pub fn database_name(&self) -> String {
+        self.under(format_args!("database-name"))
+    }
+
     /// The slot of a ticket.
     pub fn slot(&self, ticket: Ticket) -> String {
         self.under(format_args!("key-{ticket}"))

@@ -42,14 +42,15 @@ pub(super) fn start_queue(connection: &mut Connection, keys: &Keys) -> Result<()
         return number_or(connection, &lock, 0).map(|_| ());
     }
     let start = Ticket::fresh_epoch().value();
-    let mut first = true;
+    let mut waited_for = 0;
     loop {
-        let record = keys.epoch(recorded_epochs(connection, keys)?.last().map_or(1, |(number, _)| number + 1));
-        if number_or(connection, &record, start)? == start {
-            break;
-        }
-        if std::mem::take(&mut first) && counter_appears(connection, keys)? {
+        let newest = recorded_epochs(connection, keys)?.last().map_or(0, |(number, _)| *number);
+        // Whoever recorded the newest epoch may be about to create the counter.
+        if newest > std::mem::replace(&mut waited_for, newest) && counter_appears(connection, keys)? {
             return Ok(());
+        }
+        if number_or(connection, &keys.epoch(newest + 1), start)? == start {
+            break;
         }
     }
     let commands = [create_number(&lock, 0), create_number(&curr, start)];

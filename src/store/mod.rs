@@ -16,14 +16,17 @@ mod mysql_batch;
 mod mysql_error;
 mod mysql_letters;
 mod mysql_migrate;
+mod mysql_properties;
 mod mysql_session;
 mod mysql_tally;
 mod mysql_transaction;
 mod mysql_url;
 mod once;
+mod properties;
 mod record;
 mod sqlite;
 mod sqlite_batch;
+mod sqlite_properties;
 mod sqlite_tally;
 mod url;
 
@@ -32,6 +35,7 @@ use std::time::Duration;
 
 pub use mysql_url::MysqlUrl;
 pub use once::{Once, OnceError};
+pub use properties::Properties;
 pub use record::{Advance, Batch, Choice, DeadLetter, Folded, Identity, Poll, QueueRow, Row, Settled, Tally, Verdict};
 pub use url::{DatabaseUrl, DatabaseUrlError};
 
@@ -71,6 +75,12 @@ pub enum Error {
     /// The database could not be reached, refused, or broke off. After [`Store::fold`] the outcome is unknown.
     #[error(transparent)]
     Failure(#[from] Failure),
+    /// There is no SQLite file at the path, and only [`create`] makes one.
+    #[error("database {url}: there is no such file, and none was created: \"weir poll create\" makes it")]
+    NoFile {
+        /// The database.
+        url: String,
+    },
     /// A poll of that name exists.
     #[error("poll {0} exists already")]
     PollExists(Slug),
@@ -101,6 +111,21 @@ impl Error {
 
 /// A database of polls.
 pub trait Store: Send {
+    /// Where the database is, for messages: its URL without the password.
+    fn name(&self) -> &str;
+
+    /// What the database says of itself. The first call on a database makes its id.
+    ///
+    /// # Errors
+    /// [`Error::Failure`].
+    fn properties(&mut self) -> Result<Properties, Error>;
+
+    /// Stores the fingerprint of the voter secret if the database has none yet, and returns the one that it has.
+    ///
+    /// # Errors
+    /// [`Error::Failure`].
+    fn keep_secret_fingerprint(&mut self, fingerprint: u64) -> Result<u64, Error>;
+
     /// Stores a new poll with a tally of nothing.
     ///
     /// # Errors
@@ -249,13 +274,36 @@ pub trait Store: Send {
 /// server may take.
 ///
 /// # Errors
-/// [`Error::Failure`].
+/// [`Error::NoFile`] if it is a SQLite file and does not exist; [`Error::Failure`].
 pub fn open(url: &DatabaseUrl, patience: Duration) -> Result<Box<dyn Store>, Error> {
+    if !exists(url)? {
+        return Err(Error::NoFile { url: url.to_string() });
+    }
+    create(url, patience)
+}
+
+/// The same, and makes the file of a SQLite database that does not exist. A path that is wrong by mistake must not
+/// become a new database without polls, so only the creation of a poll makes a file.
+///
+/// # Errors
+/// [`Error::Failure`].
+pub fn create(url: &DatabaseUrl, patience: Duration) -> Result<Box<dyn Store>, Error> {
     tracing::debug!("database {url}: opening");
     Ok(match url {
         DatabaseUrl::Mysql(url) => Box::new(mysql::MysqlStore::open(url, patience)?),
         DatabaseUrl::Sqlite(path) => Box::new(sqlite::SqliteStore::open(path)?),
     })
+}
+
+/// Whether there is something to connect to: `false` for a SQLite file that does not exist.
+///
+/// # Errors
+/// [`Error::Failure`] if the file system does not tell.
+pub fn exists(url: &DatabaseUrl) -> Result<bool, Error> {
+    match url {
+        DatabaseUrl::Mysql(_) => Ok(true),
+        DatabaseUrl::Sqlite(path) => path.try_exists().map_err(|error| Error::new(url, "looking for it", error)),
+    }
 }
 
 /// Writes a batch of any size. One with more than a transaction may have (a single huge entry of a script)

@@ -23,7 +23,9 @@ use super::mysql_url::MysqlUrl;
 use super::record::{
     Advance, Batch, Choice, DeadLetter, Folded, Identity, Poll, QueueRow, Row, Settled, Tally, Verdict,
 };
-use super::{Cause, Error, Failure, Once, Store, WRITE_NOTHING, mysql_letters, mysql_tally};
+use super::{
+    Cause, Error, Failure, Once, Properties, Store, WRITE_NOTHING, mysql_letters, mysql_properties, mysql_tally,
+};
 
 /// How often work is tried when the database chooses it as a deadlock's victim.
 const ATTEMPTS: u32 = 20;
@@ -44,6 +46,8 @@ const SELECT_QUEUES: &str = "SELECT name, server, head, slots, missing, flushed_
 
 /// A MySQL database of polls.
 pub(super) struct MysqlStore {
+    /// The URL without the password.
+    name: String,
     url: MysqlUrl,
     timeout: Duration,
     session: Option<Session>,
@@ -53,7 +57,7 @@ pub(super) struct MysqlStore {
 
 impl MysqlStore {
     pub(super) fn open(url: &MysqlUrl, timeout: Duration) -> Result<MysqlStore, Error> {
-        let mut store = MysqlStore { url: url.clone(), timeout, session: None, repeats: false };
+        let mut store = MysqlStore { name: url.to_string(), url: url.clone(), timeout, session: None, repeats: false };
         store.run("bringing its tables up to date", |session| migrate(session))?;
         Ok(store)
     }
@@ -96,11 +100,25 @@ impl MysqlStore {
 
     fn error(&self, doing: &'static str, cause: Cause) -> Error {
         let unavailable = is_unavailable(cause.as_ref());
-        Error::Failure(Failure { url: self.url.to_string(), doing, source: plain(cause), unavailable })
+        Error::Failure(Failure { url: self.name.clone(), doing, source: plain(cause), unavailable })
     }
 }
 
 impl Store for MysqlStore {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn properties(&mut self) -> Result<Properties, Error> {
+        self.run("reading its properties", |session| mysql_properties::read(session))
+    }
+
+    fn keep_secret_fingerprint(&mut self, fingerprint: u64) -> Result<u64, Error> {
+        self.run("storing the fingerprint of the voter secret", |session| {
+            mysql_properties::keep_fingerprint(session, fingerprint)
+        })
+    }
+
     fn create_poll(&mut self, poll: &Poll) -> Result<(), Error> {
         let created = self.run("creating a poll", |connection| {
             begin(connection)?;

@@ -18,7 +18,7 @@ use super::record::{
     Advance, Batch, Choice, DeadLetter, Folded, Identity, Poll, QueueRow, Row, Settled, Tally, Verdict,
 };
 use super::sqlite_batch::insert;
-use super::{Cause, Error, Once, OnceError, Store, WRITE_NOTHING, sqlite_tally};
+use super::{Cause, Error, Once, OnceError, Properties, Store, WRITE_NOTHING, sqlite_properties, sqlite_tally};
 
 mod migrations {
     refinery::embed_migrations!("src/store/migrations/sqlite");
@@ -89,6 +89,20 @@ pub(super) fn is_busy(error: &rusqlite::Error) -> bool {
 }
 
 impl Store for SqliteStore {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn properties(&mut self) -> Result<Properties, Error> {
+        let read = sqlite_properties::read(&self.connection);
+        read.map_err(|error| Error::new(&self.name, "reading its properties", error))
+    }
+
+    fn keep_secret_fingerprint(&mut self, fingerprint: u64) -> Result<u64, Error> {
+        let kept = sqlite_properties::keep_fingerprint(&self.connection, fingerprint);
+        kept.map_err(|error| Error::new(&self.name, "storing the fingerprint of the voter secret", error))
+    }
+
     fn create_poll(&mut self, poll: &Poll) -> Result<(), Error> {
         let created = self.run("creating a poll", |connection| {
             let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use axum::body::Bytes;
 
 use crate::poll::ballot::{Identity, Poll};
-use crate::poll::database::Database;
+use crate::poll::database::{Database, DatabaseError};
 use crate::poll::definition::{Definitions, Known};
 use crate::poll::life::Life;
 use crate::poll::now_ms;
@@ -27,6 +27,7 @@ use crate::poll::site::Site;
 use crate::poll::turnout::{self, Turnout};
 use crate::queue::Lifetime;
 use crate::slug::Slug;
+use crate::store;
 
 use super::last_known::{Dated, LastKnown};
 use super::reader::{Busy, Look, Reader};
@@ -168,7 +169,12 @@ impl Desk {
     pub(super) async fn list(&self) -> Result<List, Busy> {
         let last_known = self.last_known.clone();
         let read = move |database: &mut Database| {
-            let polls = database.with(|store| store.polls()).inspect_err(|error| tracing::debug!("{error}")).ok()?;
+            let polls = match database.with(|store| store.polls()) {
+                // Before the first poll is created there is no file, and this is what a new service shows.
+                Err(DatabaseError::Store(store::Error::NoFile { .. })) => Ok(Vec::new()),
+                polls => polls,
+            };
+            let polls = polls.inspect_err(|error| tracing::debug!("{error}")).ok()?;
             let as_of_ms = now_ms();
             let open = polls.iter().filter(|poll| poll.is_open_at(as_of_ms)).rev();
             open.take(LISTED_MAX).for_each(|poll| last_known.keep(poll, as_of_ms));
@@ -215,8 +221,8 @@ impl Books {
         let mut failures = Vec::new();
         // Any server will do; a random rank spreads the load of many processes.
         let identity = Identity(rand::random());
-        let known = definitions.get(slug, Instant::now(), identity, servers, database, &mut failures).clone();
-        let dated = match known {
+        let found = definitions.get(slug, Instant::now(), identity, servers, database, &mut failures);
+        let dated = match found.known.clone() {
             Known::Unknown => {
                 last_known.forget(slug);
                 return Seen::Unknown;

@@ -12,8 +12,10 @@ use crate::poll::flush::{Flusher, Report};
 use crate::poll::life;
 use crate::poll::now_ms;
 use crate::poll::pulse::Pulse;
+use crate::poll::secret;
 use crate::poll::site::Site;
 
+use super::DATABASE_PATIENCE;
 use super::metrics::Flushed;
 
 /// The longest pause between two tries while the database is away: how long results may stand still after it is back.
@@ -47,16 +49,18 @@ impl Flushing {
         let (end, ended) = channel();
         let seen = Arc::new(Flushed::default());
         seen.at_ms.store(now_ms().unsigned_abs(), Ordering::Relaxed);
-        let mut flusher = site.clone().flusher();
+        let (mut flusher, site) = (site.clone().flusher(), site.clone());
         let life = Life { pulse: flusher.pulse(), ..Life::default() };
         let (noted, rests) = (seen.clone(), life.rests.clone());
         let run = move || {
-            let (mut told, mut pause) = (Vec::new(), every);
+            let (mut told, mut pause, mut kept) = (Vec::new(), every, false);
             loop {
                 rests.store(true, Ordering::Relaxed);
                 // Nothing is ever sent: the other end goes away, and that is the sign.
                 let last = ended.recv_timeout(pause) != Err(RecvTimeoutError::Timeout);
                 rests.store(false, Ordering::Relaxed);
+                // The database may have been away, or not yet there, when the service started.
+                kept = kept || secret::keep(&site, DATABASE_PATIENCE).is_ok();
                 let holes = if last { Holes::All } else { Holes::Due };
                 let flushed = flush(&mut flusher, holes, &noted, &mut told);
                 // What failed while the end was asked for would take its time and fail again; what is queued is safe there.
@@ -108,6 +112,9 @@ fn flush(flusher: &mut Flusher, holes: Holes, seen: &Flushed, told: &mut Vec<Str
     };
     seen.ballots.fetch_add(report.count.ballots, Ordering::Relaxed);
     seen.counted.fetch_add(report.count.counted, Ordering::Relaxed);
+    if report.count.dead_letters > 0 {
+        tracing::warn!("{} dead letters: see \"weir poll dead-letters list\"", report.count.dead_letters);
+    }
     if flushed.is_ok() && report.failures.is_empty() {
         seen.at_ms.store(now_ms().unsigned_abs(), Ordering::Relaxed);
     } else {

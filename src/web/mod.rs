@@ -8,7 +8,6 @@
 //! | `client` | a client's address, also behind trusted proxies |
 //! | `rate` | how often one address may ask |
 //! | `cookie` | the signed cookies: which browser this is, and where it has voted |
-//! | `secret` | what cookies are signed and addresses hashed with |
 //! | `vote` | a vote from a request to the batcher and back |
 //! | `form` | votes of the page's form |
 //! | `api` | the JSON interface |
@@ -47,7 +46,6 @@ mod page;
 mod rate;
 mod reader;
 mod readiness;
-mod secret;
 mod vote;
 
 use std::net::SocketAddr;
@@ -55,14 +53,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use ipnet::IpNet;
-pub use secret::SecretError;
 
+use crate::poll::ballot::Refusal;
 use crate::poll::batcher::{Batcher, Limits};
 use crate::poll::pulse::Pulse;
+use crate::poll::secret::{self, CheckError, SecretError};
 use crate::poll::site::Site;
 
 use app::App;
 use flushing::Flushing;
+
+/// How long the start waits for one answer of the database: without it, votes are taken all the same.
+const DATABASE_PATIENCE: Duration = Duration::from_secs(3);
 
 /// How a service is set up.
 pub struct Config {
@@ -101,6 +103,9 @@ pub enum Error {
     /// The secret could not be read or made.
     #[error(transparent)]
     Secret(#[from] SecretError),
+    /// The votes of the database are made with another secret.
+    #[error(transparent)]
+    OtherSecret(Refusal),
 }
 
 /// How far a service has come.
@@ -120,10 +125,14 @@ pub enum Stage {
 /// # Errors
 /// [`Error`]; nothing was served.
 pub fn serve(site: Site, config: &Config, pulse: &Pulse, mut tell: impl FnMut(Stage)) -> Result<(), Error> {
-    let identity_key = secret::identity_key(&site)?;
+    let site = secret::find_or_make(site)?;
+    match secret::keep(&site, DATABASE_PATIENCE) {
+        Err(CheckError::Refused(refusal)) => return Err(Error::OtherSecret(refusal)),
+        Err(CheckError::Store(error)) => tracing::warn!("{error}; the voter secret will be checked later"),
+        Ok(()) => {}
+    }
     let flusher = config.flush_every.map(|every| Flushing::start(&site, every));
     let flusher = flusher.transpose().map_err(Error::Start)?;
-    let site = Site { identity_key, ..site };
     let batch_limit = app::work_limit(&site);
     let limits = Limits { gathered_max: config.waiting_max, batch_limit, ..Limits::default() };
     let batcher = Batcher::start(&site, limits).map_err(Error::Start)?;

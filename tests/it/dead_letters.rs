@@ -21,7 +21,7 @@ fn with_letters(memcached: &Memcached, database: Option<String>) -> Site {
     let lines = ["{\"poll\":\"later\",\"picks\":[\"a\"],\"voter\":\"ann\"}", "{\"poll\":\"later\",\"picks\":[\"b\"]}"];
     put(&mut memcached.talk(), &format!("{}\n{}", lines[0], lines[1]));
     put(&mut memcached.talk(), "\u{1b}[2Jrubbish");
-    assert_eq!(site.json(&["poll", "flush"])["dead_letters"], json!(3));
+    assert_eq!(site.flush_partly()["dead_letters"], json!(3));
     site
 }
 
@@ -78,7 +78,7 @@ fn a_ballot_without_a_time_is_judged_by_when_it_was_found() {
     let site = with_letters(&memcached, None);
     create_later(&site);
     put(&mut memcached.talk(), "{\"poll\":\"late\",\"picks\":[\"a\"],\"at\":253402300799999}");
-    site.ok(&["poll", "flush"]);
+    site.flush_partly();
     site.ok(&["poll", "create", "late", "--question", "Q", "--choice", "a=A", "--choice", "b=B"]);
     for poll in ["later", "late"] {
         site.ok(&["poll", "close", poll]);
@@ -93,7 +93,7 @@ fn several_retries_at_once_count_each_letter_once() {
     let site = with_letters(&memcached, None);
     let line = "{\"poll\":\"later\",\"picks\":[\"a\"]}\n";
     (0..4).for_each(|_| put(&mut memcached.talk(), &line.repeat(100)));
-    site.ok(&["poll", "flush"]);
+    site.flush_partly();
     create_later(&site);
     let retries: Vec<_> = (0..3).map(|_| site.start(&["poll", "dead-letters", "retry", "--all", "--json"])).collect();
     let counted = retries.into_iter().map(|retry| {
@@ -116,7 +116,7 @@ fn a_retry_killed_half_way_and_run_again_counts_each_letter_once_and_keeps_the_o
         let line = format!("{{\"poll\":\"{poll}\",\"picks\":[\"a\"],\"at\":253402300799998}}\n");
         put(&mut memcached.talk(), &line.repeat(OF_EACH as usize));
     }
-    assert_eq!(site.json(&["poll", "flush"])["dead_letters"], json!(2 * OF_EACH));
+    assert_eq!(site.flush_partly()["dead_letters"], json!(2 * OF_EACH));
     create_later(&site);
     site.ok(&["poll", "create", "late", "--question", "Q", "--choice", "a=A", "--choice", "b=B"]);
     site.ok(&["poll", "close", "late"]);

@@ -43,3 +43,4 @@ mod vote_and_flush;
 mod web;
 mod went_back;
 mod wrong_servers;
+mod wrong_settings;

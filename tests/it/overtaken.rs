@@ -7,7 +7,8 @@ use weir::poll::drain::{Drain, Holes};
 use weir::poll::pulse::Pulse;
 use weir::slug::Slug;
 use weir::store::{
-    self, Advance, Batch, DatabaseUrl, DeadLetter, Folded, Poll, QueueRow, Row, Settled, Store, Tally, Verdict,
+    self, Advance, Batch, DatabaseUrl, DeadLetter, Folded, Poll, Properties, QueueRow, Row, Settled, Store, Tally,
+    Verdict,
 };
 
 use crate::support::{Memcached, Site, backend};
@@ -57,6 +58,15 @@ impl Store for Interrupted<'_> {
     }
     fn fold(&mut self, batch: Batch, advance: Option<Advance<'_>>) -> Answer<Folded> {
         self.inner.fold(batch, advance)
+    }
+    fn name(&self) -> &str {
+        self.inner.name()
+    }
+    fn properties(&mut self) -> Answer<Properties> {
+        self.inner.properties()
+    }
+    fn keep_secret_fingerprint(&mut self, fingerprint: u64) -> Answer<u64> {
+        self.inner.keep_secret_fingerprint(fingerprint)
     }
     fn queue(&mut self, name: &str) -> Answer<Option<QueueRow>> {
         self.passes(When::BeforeTheRow);

@@ -44,9 +44,9 @@ fn a_vote_that_breaks_the_polls_rules_is_refused_and_leaves_nothing() {
 fn a_poll_that_does_not_exist_is_refused_by_the_database_too() {
     let mut memcached = Memcached::start();
     let site = Site::new(&[&memcached]);
+    site.create_now();
     memcached.kill();
     assert_refused(&site, &["never", "yes"], &["no poll never", "weir poll list"]);
-    site.create_now();
     assert_refused(&site, &["now", "maybe"], &["no choice \"maybe\"", "yes, no"]);
     assert_votes(&site, 0, 0);
 }

@@ -50,7 +50,7 @@ fn on_every_store(check: impl Fn(&mut dyn Store, &DatabaseUrl)) {
 }
 
 fn open(url: &DatabaseUrl) -> Box<dyn Store> {
-    store::open(url, Duration::from_secs(30)).unwrap()
+    store::create(url, Duration::from_secs(30)).unwrap()
 }
 
 #[test]

@@ -236,6 +236,15 @@ impl Batch<'_> {
     fn cast(&mut self, lines: Vec<u64>, votes: Vec<Vote>, wait: bool) -> Result<()> {
         let named: Vec<_> = if wait { votes.iter().map(named).collect() } else { Vec::new() };
         let deposit = self.caster.cast(&lines, votes);
+        if let Some(Outcome::Refused(refusal)) = deposit.outcomes.first()
+            && matches!(**refusal, Refusal::OtherSecret { .. })
+        {
+            // It is every vote's, and every further one's.
+            let refusal = (**refusal).clone();
+            self.refuse_under_way()?;
+            self.tell_summary("stopped")?;
+            return Err(refusal.into());
+        }
         let mut not_taken = Vec::new();
         let why = deposit.failures.join("; ");
         if deposit.short_of_copies > 0 && self.summary.short_of_copies == 0 {

@@ -5,8 +5,9 @@ use anyhow::Result;
 use crate::cli::output::Output;
 use crate::cli::settings::Settings;
 use crate::poll::ballot::{Choice, Once, Poll};
-use crate::poll::definition;
+use crate::poll::{definition, owner, secret};
 use crate::slug::Slug;
+use crate::store;
 
 use super::open_close::read_closing;
 
@@ -37,6 +38,9 @@ pub struct Args {
     /// address, by both, or not at all. Votes of the command line are not concerned
     #[arg(long, value_name = "cookie|ip|cookie+ip|none", default_value_t, value_parser = str::parse::<Once>)]
     once: Once,
+    /// Move the queues to this database if they belong to another one
+    #[arg(long)]
+    adopt_queue: bool,
     /// Print the new poll as JSON
     #[arg(long)]
     json: bool,
@@ -52,8 +56,22 @@ impl Args {
     pub(super) fn run(self, settings: Settings, out: &mut Output) -> Result<()> {
         let mut poll = Poll::new(self.poll, self.question, self.choices, self.pick, self.closes)?;
         poll.once = self.once;
-        settings.store()?.create_poll(&poll)?;
-        for error in definition::publish(std::slice::from_ref(&poll), &mut settings.servers()) {
+        let mut servers = settings.servers();
+        if !self.adopt_queue && !store::exists(&settings.database)? {
+            // Before the file is made: a path that is wrong by mistake must leave nothing behind.
+            owner::check_all(&mut servers, None, &format!("{}, which does not exist yet", settings.database))?;
+        }
+        let mut store = settings.create_store()?;
+        secret::check(store.as_mut(), &settings.identity_key)?;
+        let database = owner::of(store.as_mut())?;
+        if self.adopt_queue {
+            owner::adopt_all(&mut servers, &database).iter().for_each(|error| out.warning(error));
+        } else {
+            owner::claim_all(&mut servers, &database)?;
+        }
+        secret::check_or_keep(store.as_mut(), &settings.identity_key)?;
+        store.create_poll(&poll)?;
+        for error in definition::publish(std::slice::from_ref(&poll), &store.properties()?, &mut servers) {
             out.warning(format_args!("{error}; voters there will read the poll from the database once"));
         }
         if self.json {

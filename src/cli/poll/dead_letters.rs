@@ -10,6 +10,7 @@ use crate::cli::output::Output;
 use crate::cli::settings::Settings;
 use crate::poll::ballot::{Identity, time_text};
 use crate::poll::dead_letters::{Outcome, Selection, drop_letters, for_each, retry};
+use crate::poll::secret;
 use crate::slug::shown;
 use crate::store::{DeadLetter, Settled};
 
@@ -125,6 +126,7 @@ impl Args {
             Command::List(args) => args.run(&settings, out),
             Command::Retry(args) => {
                 let mut store = settings.store()?;
+                secret::check(store.as_mut(), &settings.identity_key)?;
                 let bar = out.progress(Some(store.dead_letter_count()?), "letters");
                 let outcome = retry(store.as_mut(), &settings.identity_key, &args.which.selection(), &mut |more| {
                     bar.inc(more);

@@ -9,6 +9,7 @@ use crate::cli::output::Output;
 use crate::cli::settings::{Settings, read_duration};
 use crate::poll::drain::{Count, Holes, Step};
 use crate::poll::flush::{Flusher, Report};
+use crate::poll::{owner, secret};
 
 use super::flush_service;
 
@@ -33,6 +34,9 @@ pub struct Args {
     /// Flush again and again, with this pause, until SIGTERM or SIGINT
     #[arg(long, value_name = "DURATION", value_parser = read_duration)]
     every: Option<Duration>,
+    /// Move the queues to this database if they belong to another one
+    #[arg(long)]
+    adopt_queue: bool,
     /// Print JSON: one object a flush
     #[arg(long)]
     json: bool,
@@ -40,10 +44,19 @@ pub struct Args {
 
 impl Args {
     pub(super) fn run(self, settings: Settings, out: &mut Output) -> Result<()> {
+        if self.adopt_queue {
+            let mut store = settings.store()?;
+            secret::check(store.as_mut(), &settings.identity_key)?;
+            let database = owner::of(store.as_mut())?;
+            owner::adopt_all(&mut settings.servers(), &database).iter().for_each(|error| out.warning(error));
+        }
         let mut flusher = settings.flusher();
         match self.every {
             None => self.once(&mut flusher, out),
-            Some(every) => flush_service::run(&mut flusher, every, out, &mut |count, out| self.tell(count, out)),
+            Some(every) => flush_service::run(&mut flusher, every, out, &mut |count, out| {
+                dead_letters(count).iter().for_each(|letters| out.warning(letters));
+                self.tell(count, out)
+            }),
         }
     }
 
@@ -58,11 +71,17 @@ impl Args {
         bar.finish_and_clear();
         tell_warnings(&report, out);
         self.tell(report.count, out)?;
-        flushed?;
-        match report.failures.len() {
-            0 => Ok(()),
-            failed => Err(Partly(format!("{failed} failed; what they hold stays there for the next flush")).into()),
+        let letters = dead_letters(report.count);
+        if let Err(error) = flushed {
+            letters.iter().for_each(|letters| out.warning(letters));
+            return Err(error.into());
         }
+        let failed = match report.failures.len() {
+            0 => None,
+            failed => Some(format!("{failed} failed; what they hold stays there for the next flush")),
+        };
+        let partly: Vec<_> = failed.into_iter().chain(letters).collect();
+        if partly.is_empty() { Ok(()) } else { Err(Partly(partly.join("; ")).into()) }
     }
 
     fn tell(&self, count: Count, out: &mut Output) -> Result<()> {
@@ -77,6 +96,16 @@ impl Args {
             "{ballots} ballots: {counted} counted, {duplicates} duplicates, {dead_letters} dead letters"
         ))?)
     }
+}
+
+/// How many dead letters a flush made and where to look, if it made any.
+fn dead_letters(count: Count) -> Option<String> {
+    let letters = match count.dead_letters {
+        0 => return None,
+        1 => "1 line became a dead letter".into(),
+        letters => format!("{letters} lines became dead letters"),
+    };
+    Some(format!("{letters}: see \"weir poll dead-letters list\""))
 }
 
 fn tell_warnings(report: &Report, out: &mut Output) {

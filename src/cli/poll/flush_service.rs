@@ -10,6 +10,7 @@ use crate::cli::signals::end_at_second_signal;
 use crate::poll::drain::{Count, Holes};
 use crate::poll::flush::{Flusher, Report};
 use crate::poll::pulse::Pulse;
+use crate::poll::secret::CheckError;
 
 use super::manager::Teller;
 
@@ -62,6 +63,8 @@ pub(super) fn run(
                 teller.status(status);
                 every
             }
+            // To try again would not make it another secret.
+            Err(error @ CheckError::Refused(_)) => return Err(error.into()),
             Err(error) => {
                 if away.is_none() {
                     out.warning(format_args!("{error}; nothing is lost, and it is tried again until it works"));

@@ -5,6 +5,9 @@ use clap::Subcommand;
 
 use super::output::Output;
 use super::settings::{SettingsArgs, settings_of};
+use crate::config::{self, Config};
+use crate::poll::secret::{self, CheckError};
+use crate::store;
 
 mod batch;
 mod batch_line;
@@ -82,7 +85,14 @@ impl Args {
         if self.command.checks_servers() {
             settings.check_servers()?;
         }
-        match self.command {
+        let settings = match &self.command {
+            Command::Create(_) | Command::Vote(_) | Command::Flush(_) | Command::DeadLetters(_) => {
+                secret::find(settings)?
+            }
+            // The service makes a secret where there is none; the others read nothing that needs it.
+            _ => settings,
+        };
+        let done = match self.command {
             Command::Create(args) => args.run(settings, out),
             Command::Vote(args) => args.run(settings, out),
             Command::Flush(args) => args.run(settings, out),
@@ -95,6 +105,27 @@ impl Args {
             Command::Serve(_) => serve::run(&config, settings, out),
             Command::DeadLetters(args) => args.run(settings, out),
             Command::Verify(args) => args.run(settings, out),
-        }
+        };
+        done.map_err(|error| with_origin_of_path(error, &config))
     }
+}
+
+/// For a SQLite file that is not there: where its path comes from, if nobody set it.
+fn with_origin_of_path(error: anyhow::Error, config: &Config) -> anyhow::Error {
+    let of_check = |error: &CheckError| matches!(error, CheckError::Store(store::Error::NoFile { .. }));
+    let missing = matches!(error.downcast_ref(), Some(store::Error::NoFile { .. }))
+        || error.downcast_ref::<CheckError>().is_some_and(of_check);
+    if !missing || config.get(config::DATABASE).is_some() {
+        return error;
+    }
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    let (name, value) = match set("XDG_DATA_HOME") {
+        Some(value) => ("XDG_DATA_HOME", value),
+        None => ("HOME", set("HOME").unwrap_or_default()),
+    };
+    anyhow::anyhow!(
+        "{error}. This is the default path, which depends on {name} ({}): a cron job or a service may have another one \
+         than a login shell. Set WEIR_DATABASE or --database",
+        value.display()
+    )
 }

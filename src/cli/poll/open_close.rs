@@ -6,7 +6,7 @@ use crate::cli::output::Output;
 use crate::cli::settings::Settings;
 use crate::poll::ballot::{Poll, Refusal, time_text};
 use crate::poll::judge::CLOSING_GRACE_MS;
-use crate::poll::{definition, now_ms};
+use crate::poll::{definition, now_ms, owner};
 use crate::slug::Slug;
 use crate::store::Store;
 
@@ -67,8 +67,10 @@ impl CloseArgs {
 fn change(settings: &Settings, slug: &Slug, out: &mut Output, change: &mut dyn FnMut(&mut Poll)) -> Result<Poll> {
     let mut store = settings.store()?;
     let poll = find(store.as_mut(), slug)?;
+    let mut servers = settings.servers();
+    owner::claim_all(&mut servers, &owner::of(store.as_mut())?)?;
     let poll = store.set_closing(&poll, change)?;
-    for error in definition::publish(std::slice::from_ref(&poll), &mut settings.servers()) {
+    for error in definition::publish(std::slice::from_ref(&poll), &store.properties()?, &mut servers) {
         out.warning(format_args!(
             "{error}; the change reaches that server with the next flush, and votes cast there more than {} s after a close become dead letters",
             CLOSING_GRACE_MS / 1000

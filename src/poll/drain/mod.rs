@@ -38,6 +38,7 @@ use crate::queue::{self, Address, Connection, Position, ServerId, Slot, SlotRang
 use crate::store::{QueueRow, Store};
 
 use super::judge::Judge;
+use super::owner;
 use super::pulse::Pulse;
 use super::read_ahead::{Reading, read_portions};
 use super::site::Site;
@@ -148,6 +149,9 @@ impl<'a> Drain<'a> {
     /// # Errors
     /// [`DrainError`]; `self.count` has what was done before.
     pub fn run(&mut self, store: &mut dyn Store, holes: Holes, health: Option<&Health>) -> Result<(), DrainError> {
+        if !owner::may_drain::<DrainError>(&mut self.connection, &self.site.keys, store)? {
+            return Ok(());
+        }
         let is_full = self.is_full()?;
         for _ in 0..LEGACY_ROUNDS {
             // The row comes first. Read after the counter it could be that of a drain that began later, past the

@@ -3,6 +3,8 @@
 use crate::queue::{self, Address};
 use crate::store;
 
+use super::super::owner::OwnerError;
+
 /// Where a drain has got to: for progress, and for tests that stop a process at each place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
@@ -64,6 +66,9 @@ pub enum DrainError {
     /// The database failed, or another flush has the queue.
     #[error(transparent)]
     Store(#[from] store::Error),
+    /// The queue belongs to another database, or holds what this one cannot take.
+    #[error(transparent)]
+    Owner(#[from] OwnerError),
     /// The queue's row was written by something else, or a later weir.
     #[error("queue {queue}: its row in the database cannot be read ({source}); nothing was taken out of the queue")]
     Row {

@@ -8,6 +8,7 @@ use crate::store::{self, Advance, Folded, QueueRow, Store, TRANSACTION_BYTES_MAX
 
 use super::super::judge::Docket;
 use super::super::now_ms;
+use super::super::owner;
 use super::super::read_ahead::{Portion, Reading};
 use super::{Count, Drain, DrainError, Step};
 
@@ -38,6 +39,12 @@ impl Drain<'_> {
                 }
             };
             for (slot, docket) in entries {
+                let checked = owner::check_lacking(&mut self.connection, &self.site.keys, &docket, store.name());
+                if let Err(error) = checked {
+                    chunk.range.last = slot.ticket.before();
+                    self.write(store, reading, &mut chunk)?;
+                    return Err(error);
+                }
                 if !chunk.has_room_for(&docket) {
                     self.write(store, reading, &mut chunk)?;
                 }

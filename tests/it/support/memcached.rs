@@ -113,7 +113,7 @@ impl Memcached {
     pub(crate) fn fill_up(&self, free: usize) {
         const AT_ONCE: usize = 500;
         let mut talk = self.talk();
-        for length in [20, 45, 75, 115, 160, 220, 300, 400, 520, 700, 900] {
+        for length in [1, 20, 45, 75, 115, 160, 220, 300, 400, 520, 700, 900] {
             let (value, mut stored) = ("x".repeat(length), 0);
             loop {
                 let sets = (stored..stored + AT_ONCE)

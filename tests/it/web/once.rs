@@ -5,7 +5,10 @@ use serde_json::json;
 use crate::support::{Answer, Memcached, Service, Site};
 
 fn site(memcached: &Memcached) -> Site {
-    let site = Site::new(&[memcached]).with("WEIR_VOTER_SECRET", "s3cret");
+    with_polls(Site::new(&[memcached]).with("WEIR_VOTER_SECRET", "s3cret"))
+}
+
+fn with_polls(site: Site) -> Site {
     for once in ["cookie", "ip", "cookie+ip", "none"] {
         let choices = ["--choice", "yes=Yes", "--choice", "no=No", "--question", "Once?", "--once", once];
         site.ok(&[&["poll", "create", &once.replace('+', "-")], &choices[..]].concat());
@@ -75,8 +78,7 @@ fn forwarding_headers_of_strangers_are_not_believed() {
 #[test]
 fn who_has_voted_is_known_after_a_restart_without_a_secret_of_ones_own() {
     let memcached = Memcached::start();
-    let mut site = site(&memcached);
-    site.set("WEIR_VOTER_SECRET", "");
+    let site = with_polls(Site::new(&[&memcached]));
     let service = Service::start(&site, &["--flush-every", "0"]);
     let first = vote(&service, "cookie", ONE, "");
     assert_eq!((first.status, service.end()), (201, Some(0)));
