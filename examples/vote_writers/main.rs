@@ -135,6 +135,7 @@ fn site(args: &Args, folder: &Path) -> Result<Site> {
         spool: Spool::new(folder.join("spool")),
         copies: 1,
         timeout: Duration::from_millis(args.timeout_ms),
+        keep: Duration::ZERO,
         identity_key: IdentityKey::new(None),
     })
 }
