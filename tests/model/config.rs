@@ -7,35 +7,59 @@ pub enum Bug {
     None,
     /// A writer whose connection broke fills the slot of its old ticket on a new one.
     ReAddOnNewConnection,
-    /// A writer fills its slot with `set`.
-    SetForAdd,
-    /// A writer that finds its slot closed asks for the same slot again.
-    SameTicketAgain,
-    /// A writer may hold a ticket for longer than a tombstone lasts.
+    /// A writer may hold a ticket for longer than its empty slot is read again.
     TicketsLiveForever,
     /// The mark "has voted" is made to last before the entry is acknowledged.
     ConfirmFirst,
     /// A counter that is missing is begun where the first was.
     TicketsRepeat,
+    /// Both copies go to one server that has two names.
+    OneServerTwice,
     /// A flush deletes slots before it commits what they held.
     DeleteBeforeCommit,
-    /// Empty slots are passed by and not closed.
-    NoTombstone,
-    /// Tombstones are deleted with the entries.
-    DeleteTombstones,
+    /// A flush deletes what its own commit has as committed, without reading the row again.
+    DeleteOnCommit,
+    /// The holes in a range that is kept are deleted with it.
+    DeleteHoles,
+    /// An empty slot is closed by an `add` of a tombstone.
+    Tombstones,
+    /// Empty slots are passed by and not recorded as holes.
+    NoHoles,
+    /// A reader waits until an empty slot is filled.
+    WaitForSlot,
+    /// The head goes to the end of the empty slots after the last entry of an epoch that the counter is not in.
+    HeadPastTheEnd,
+    /// A hole in epoch 0 is taken for known if the slot of that number outside of epoch 0 is a hole.
+    OneNumbering,
+    /// Epoch 0 is left although an epoch may have begun between the reading of the records and that of the counter.
+    LeaveUnread,
+    /// Epoch 0 is left on the word of the commit, without reading the row again.
+    LeaveOnCommit,
+    /// A hole in which an entry is found by the way stays a hole.
+    FoundStaysHole,
+    /// The records of epochs are read after the counter.
+    EpochsAfterCounter,
+    /// What is missing is told by the tickets after the head up to the last one deleted, and not by counting.
+    AlarmByTicket,
+    /// What is deleted is recorded after it was deleted.
+    RecordAfter,
+    /// Holes of epoch 0 are kept when its numbers begin anew.
+    LegacyHolesStay,
+    /// What was deleted is not recorded on the server.
+    NoRecord,
+    /// The record of what was deleted does not say on which server.
+    RecordWithoutId,
     /// The head is committed before the rows, by itself.
     HeadApart,
     /// Rows are written wherever the head stands, whoever has it locked.
     NoRowLock,
-    /// A flusher that finds no counter goes on without one.
-    LeaveCounterMissing,
-    /// The noted epochs are read after the counter.
-    EpochsAfterCounter,
-    /// The head is read after the counter.
+    /// Only the head of the queue's row is compared, not its slot map.
+    RowByHead,
+    /// The queue's row is read after the counter.
     HeadAfterCounter,
     /// An epoch that the counter has left is not read on.
     NoSalvage,
-    /// `P-epochs` is not looked at.
+    /// The records of epochs are not read.
     IgnoreEpochs,
     /// Tickets of epoch 0 are kept in the database as they are.
     NoShadow,
@@ -73,13 +97,21 @@ pub struct Config {
     pub flushers: u8,
     /// How many flushes each flusher makes.
     pub flushes: u8,
+    /// Entries are kept after the commit for longer than the database goes back. A flush may come before anything is due.
+    pub keep: bool,
     pub deaths: u8,
     pub restarts: u8,
     pub evictions: u8,
     /// Requests or answers lost on the way to memcached.
     pub cuts: u8,
+    /// Stores that memcached has no memory for.
+    pub no_memory: u8,
     /// Transactions that abort, or whose outcome is not told.
     pub database_faults: u8,
+    /// Commits that answer OK and do nothing.
+    pub noop_commits: u8,
+    /// The database is put back, once, to what it was at some moment before.
+    pub goes_back: bool,
     /// `READ_SLOTS` and `EMPTY_RUN` of the code: must be more than the tickets in flight.
     pub window: u8,
     /// Entries in a transaction: `CHUNK_BALLOTS` of the code.
@@ -100,11 +132,15 @@ pub const CALM: Config = Config {
     messages: 1,
     flushers: 1,
     flushes: 1,
+    keep: false,
     deaths: 0,
     restarts: 0,
     evictions: 0,
     cuts: 0,
+    no_memory: 0,
     database_faults: 0,
+    noop_commits: 0,
+    goes_back: false,
     window: 2,
     chunk: 1,
     attempts: 3,

@@ -2,77 +2,95 @@
 //!
 //! | step | code |
 //! |---|---|
-//! | [`At::Head`] | `store.queue_head` of `Drain::run` |
-//! | [`At::Lock`], [`At::Ensure`], [`At::Unlock`] | `queue::lock` |
-//! | [`At::Epochs`], [`At::Counter`], [`At::Hint`], [`At::Shadow`], [`At::ShadowLook`] | `queue::reader::position` |
-//! | [`At::SweepLook`], [`At::SweepDelete`], [`At::SweepHint`] | `Drain::sweep` |
-//! | [`At::Plan`], [`At::ForgetShadow`] | `Drain::salvage_and_plan` |
-//! | [`At::Read`], [`At::Close`] | `queue::reader::fetch`, slot by slot |
-//! | [`At::Begin`], [`At::Commit`] | `Drain::write`, `store::fold` |
-//! | [`At::Delete`], [`At::Note`] | `queue::reader::delete`, `set_head` |
-//! | [`At::LeaveLook`] to [`At::LeaveRestore`] | `queue::reader::leave_legacy_epoch` |
-//! | [`At::SpoolCommit`], [`At::SpoolRemove`] | `Flusher::drain_spool` |
+//! | [`At::Server`] | `queue::server_id` of `Drain::open` |
+//! | [`At::Row`], [`At::RowAgain`] | `Drain::read_row` |
+//! | [`At::Records`], [`At::Counter`], [`At::Deleted`], [`At::Shadow`] | `queue::reader::position` |
+//! | [`At::Delete`], [`At::Record`] | `Drain::delete_due` |
+//! | [`At::Connect`] | `Drain::connect_again` |
+//! | [`At::Read`] | `queue::reader::fetch`, slot by slot |
+//! | [`At::Begin`], [`At::Commit`] | `Drain::write`, `Drain::write_slots`, `store::fold` |
+//! | [`At::ForgetShadow`] | the end of `Drain::read_left_epochs` |
+//! | [`At::LeaveRecords`] to [`At::LeaveRestore`] | `queue::reader::leave_legacy_epoch` |
+//! | [`At::SpoolCommit`], [`At::SpoolAgain`], [`At::SpoolRemove`] | `Flusher::drain_spool` |
+//! | [`Stage`] | the order in which `Drain::run` does all this |
 //!
-//! The thread that reads ahead is taken to be as far ahead as can be: a span is read to its end, then written chunk
+//! The thread that reads ahead is taken to be as far ahead as can be: a range is read to its end, then written chunk
 //! by chunk. What a slower reader would see is what this one sees when the others act earlier.
 
 use crate::config::{Bug, Config};
-use crate::database::{Chunk, Transaction};
-use crate::memcached::{Ensure, Slot, Ticket};
+use crate::database::{Chunk, Row, SlotMap, Transaction};
+use crate::memcached::{Record, Slot, Ticket, Tickets, tickets};
 use crate::world::{Fate, Shared};
 
 /// What the flusher does next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum At {
-    Head,
-    Lock,
-    Ensure(Ensure),
-    Epochs,
+    Server,
+    Row,
+    Records,
     Counter,
-    Hint,
+    Deleted,
     Shadow,
-    ShadowLook,
-    Unlock,
-    SweepLook,
-    SweepDelete,
-    SweepHint,
-    Plan,
+    Delete,
+    Record,
+    Connect,
     Read,
+    /// Only with [`Bug::Tombstones`].
     Close,
+    /// Only with [`Bug::DeleteBeforeCommit`].
+    DeleteFirst,
     Begin,
     Commit,
-    Delete,
-    Note,
     ForgetShadow,
+    RowAgain,
+    LeaveRecords,
     LeaveLook,
     LeaveForget,
     LeaveMove,
     LeaveRestore,
     SpoolCommit,
+    SpoolAgain,
     SpoolRemove,
     Done,
 }
 
-/// Slots to read. Mirrors `read_ahead::Span`.
+/// What of `Drain::run` comes next, once the position is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Span {
-    pub after: Ticket,
-    pub last: Ticket,
-    pub legacy: bool,
-    pub until_empty: bool,
+pub enum Stage {
+    Due,
+    Holes,
+    LegacyHoles,
+    Old,
+    Unread,
+    Orphans,
+    Forget,
+    Main,
+    Slots,
+    Again,
+    DueAgain,
+    SlotsAgain,
+    Leave,
 }
 
-impl Span {
-    const NONE: Span = Span { after: Ticket(0), last: Ticket(0), legacy: false, until_empty: false };
+/// Slots to read. Mirrors `read_ahead::Reading`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Reading {
+    pub slots: Tickets,
+    pub legacy: bool,
+    pub until_empty: bool,
+    pub holes: bool,
+}
 
-    pub fn first(self) -> Ticket {
-        let zero = self.legacy && self.after.sequence() == 0;
-        if zero || self.after == self.after.epoch_end() { self.after } else { self.after.next() }
-    }
+impl Reading {
+    const NONE: Reading = Reading { slots: 0, legacy: false, until_empty: false, holes: false };
+}
 
-    pub fn slot(self, ticket: Ticket) -> Ticket {
-        if self.legacy { Ticket(ticket.sequence()) } else { ticket }
-    }
+/// The connection on which slots are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Reader {
+    None,
+    Sound,
+    Broken,
 }
 
 /// A flusher.
@@ -84,74 +102,100 @@ pub struct Flusher {
     pub flushes: u8,
     pub connected: bool,
     pub broken: bool,
-    pub holds_lock: bool,
+    pub reader: Reader,
+    /// It comes before anything is due.
+    pub early: bool,
     pub rounds: u8,
-    /// In `leave_legacy_epoch`, not in `position`.
-    pub leaving: bool,
-    pub moved: bool,
-    /// The head as the drain began, and as this drain last saw it.
-    pub seen: Option<Ticket>,
-    pub head: Option<Ticket>,
+    pub stage: Stage,
+    /// The server's id, or nothing on a server that has no memory for one.
+    pub id: Option<u8>,
+    /// The queue in the database.
+    pub queue: u8,
+    /// The row as the database has it, or as this drain has committed it, and its slot map with what has happened since.
+    pub row: Option<Row>,
+    pub slots: SlotMap,
+    /// Where the counter stands, in the numbering of the database.
     pub last: Option<Ticket>,
-    pub noted: Option<Ticket>,
-    pub shadow: Option<Ticket>,
-    /// Whether the counter stands in epoch 0.
+    /// Whether it stands in epoch 0.
     pub legacy: bool,
-    /// What is still to be read: the old epoch from the head, epoch 0, noted epochs, the counter's epoch.
-    pub old: bool,
-    pub orphans: bool,
+    pub begun: u16,
+    pub deleted: Option<Record>,
+    pub shadow: Option<Ticket>,
+    pub gone_back: Tickets,
+    /// What is still to be read: the old epoch from the head, recorded epochs, epoch 0.
+    pub old: Tickets,
     pub unread: u16,
-    pub main: Option<Span>,
-    pub span: Span,
-    pub next: Ticket,
+    pub orphans: Tickets,
+    pub reading: Reading,
     pub in_window: u8,
     pub found: bool,
+    /// Reading has failed: what was read is written, and that is the end.
+    pub failing: bool,
+    /// The last slot read, and the first one that is not yet written.
+    pub reached: Ticket,
+    pub first: Ticket,
     /// Read and not yet written.
     pub rest: Chunk,
     pub chunk: Chunk,
-    pub to: Ticket,
-    /// Slots of the chunk that are deleted, or slots to sweep as bits.
-    pub deleted: u8,
-    pub start: Ticket,
+    /// The head and the number of missing entries that are being committed.
+    pub head: Ticket,
+    pub missing: u8,
+    /// Slots still to be deleted, and what is to be recorded then.
+    pub doomed: [Tickets; 2],
+    pub record: Option<Record>,
+    /// Files of the spool that were read, as bits.
+    pub files: u8,
 }
 
 impl Flusher {
     pub fn new(config: &Config, number: u8) -> Flusher {
         Flusher {
-            at: At::Head,
+            at: At::Server,
             number,
             server: 0,
             flushes: config.flushes,
             connected: false,
             broken: false,
-            holds_lock: false,
+            reader: Reader::None,
+            early: false,
             rounds: 0,
-            leaving: false,
-            moved: false,
-            seen: None,
-            head: None,
+            stage: Stage::Due,
+            id: None,
+            queue: 0,
+            row: None,
+            slots: SlotMap::EMPTY,
             last: None,
-            noted: None,
-            shadow: None,
             legacy: false,
-            old: false,
-            orphans: false,
+            begun: 0,
+            deleted: None,
+            shadow: None,
+            gone_back: 0,
+            old: 0,
             unread: 0,
-            main: None,
-            span: Span::NONE,
-            next: Ticket(0),
+            orphans: 0,
+            reading: Reading::NONE,
             in_window: 0,
             found: false,
+            failing: false,
+            reached: Ticket(0),
+            first: Ticket(0),
             rest: Chunk::EMPTY,
             chunk: Chunk::EMPTY,
-            to: Ticket(0),
-            deleted: 0,
-            start: Ticket(0),
+            head: Ticket(0),
+            missing: 0,
+            doomed: [0; 2],
+            record: None,
+            files: 0,
         }
     }
 
     pub fn is_at_the_database(&self) -> bool {
-        matches!(self.at, At::Head | At::Begin | At::Commit | At::SpoolCommit | At::SpoolRemove | At::Done)
+        use At::{Begin, Commit, Done, Row, RowAgain, SpoolAgain, SpoolCommit, SpoolRemove};
+        matches!(self.at, Row | RowAgain | Begin | Commit | SpoolCommit | SpoolAgain | SpoolRemove | Done)
+    }
+
+    pub fn seen(&self) -> Option<Ticket> {
+        self.row.map(|row| row.head)
     }
 
     /// Done with this server, well or not; on to the next, then to the spool.
@@ -174,153 +218,290 @@ impl Flusher {
         }
     }
 
-    /// The span after `salvage_and_plan` or after another, or the end of a round.
-    pub fn next_span(&mut self, config: &Config, shared: &Shared) {
-        let end = |after: Ticket, legacy| Span { after, last: after.epoch_end(), legacy, until_empty: true };
-        if std::mem::take(&mut self.old)
-            && let Some(after) = self.seen
-        {
-            return self.read_span(config, shared, end(after, false));
+    /// The position is known: what is there to be read?
+    pub fn plan(&mut self, config: &Config, shared: &Shared) {
+        let seen = self.seen();
+        if let Some(shadow) = self.shadow.filter(|_| self.legacy && !config.has(Bug::LegacyHolesStay)) {
+            self.slots.forget_legacy_except(tickets(shadow, shadow.epoch_end()));
         }
-        if self.unread != 0 {
-            let epoch = self.unread.trailing_zeros();
-            self.unread &= self.unread - 1;
-            return self.read_span(config, shared, end(Ticket::start_of(epoch as u8), false));
+        if config.has(Bug::AlarmByTicket) {
+            self.gone_back = self.deleted.and_then(|record| record.last).map_or(0, |deleted| {
+                let head = seen.filter(|head| deleted.continues(*head)).unwrap_or(deleted.epoch_start());
+                head.rest_of_epoch() & tickets(deleted.epoch_start(), deleted)
+            });
+        } else if let Some(record) = self.deleted {
+            self.missing = record.count.saturating_sub(self.slots.total);
+            self.slots.total += self.missing;
         }
-        if std::mem::take(&mut self.orphans)
-            && let Some(shadow) = self.shadow
-        {
-            let after = self.seen.filter(|seen| seen.continues(shadow)).unwrap_or(shadow);
-            return self.read_span(config, shared, end(after, true));
+        let continued = self.last.zip(seen).is_some_and(|(last, seen)| last.continues(seen));
+        let known = [seen, self.last].into_iter().flatten().fold(0, |bits, ticket| bits | 1 << ticket.epoch());
+        let left = !continued || self.legacy && !config.has(Bug::LeaveUnread);
+        if left && !config.has(Bug::IgnoreEpochs) {
+            self.unread = self.begun & !known;
         }
-        if let Some(span) = self.main.take() {
-            return self.read_span(config, shared, span);
-        }
-        match self.legacy && self.shadow.is_some() && self.rounds < 2 {
-            true => {
-                self.leaving = true;
-                self.at = At::Lock;
+        if !continued {
+            if !config.has(Bug::NoSalvage) {
+                self.old = seen.map_or(0, Ticket::rest_of_epoch);
             }
-            false => self.leave_server(config, shared),
+            if let Some(shadow) = self.shadow.filter(|_| !self.legacy) {
+                let head = seen.filter(|head| head.continues(shadow));
+                self.orphans = head.map_or(tickets(shadow, shadow.epoch_end()), Ticket::rest_of_epoch);
+            }
+        }
+        self.stage = Stage::Due;
+        self.go_on(config, shared);
+    }
+
+    /// The slots after the head, up to the counter. Mirrors `Drain::main_range`.
+    fn main_range(&self) -> Tickets {
+        let Some(last) = self.last else { return 0 };
+        let start = last.epoch_start();
+        let all = match self.seen().filter(|head| last.continues(*head)) {
+            Some(head) => head.rest_of_epoch(),
+            None if self.legacy && self.shadow.is_some() => tickets(start, last),
+            None => start.rest_of_epoch(),
+        };
+        all & tickets(start, last)
+    }
+
+    /// What comes next, after a piece of work is done.
+    pub fn go_on(&mut self, config: &Config, shared: &Shared) {
+        loop {
+            let stage = self.stage;
+            self.stage = match stage {
+                Stage::Due => Stage::Holes,
+                Stage::Holes => Stage::LegacyHoles,
+                Stage::LegacyHoles => Stage::Old,
+                Stage::Old => Stage::Unread,
+                Stage::Unread if self.unread != 0 => Stage::Unread,
+                Stage::Unread => Stage::Orphans,
+                Stage::Orphans => Stage::Forget,
+                Stage::Forget => Stage::Main,
+                Stage::Main => Stage::Slots,
+                Stage::Slots => Stage::Again,
+                Stage::Again => Stage::DueAgain,
+                Stage::DueAgain => Stage::SlotsAgain,
+                Stage::SlotsAgain | Stage::Leave => Stage::Leave,
+            };
+            let left = |slots| Reading { slots, until_empty: true, ..Reading::NONE };
+            let reading = match stage {
+                Stage::Holes | Stage::LegacyHoles if !self.early => {
+                    let legacy = stage == Stage::LegacyHoles;
+                    Reading { slots: self.slots.holes(legacy), legacy, holes: true, ..Reading::NONE }
+                }
+                Stage::Old => left(std::mem::take(&mut self.old)),
+                Stage::Unread if self.unread != 0 => {
+                    let epoch = self.unread.trailing_zeros();
+                    self.unread &= self.unread - 1;
+                    left(Ticket::start_of(epoch as u8).rest_of_epoch())
+                }
+                Stage::Orphans => Reading { legacy: true, ..left(self.orphans) },
+                Stage::Main => {
+                    let legacy = self.legacy && self.shadow.is_some();
+                    Reading { slots: self.main_range(), legacy, ..Reading::NONE }
+                }
+                _ => Reading::NONE,
+            };
+            if reading.slots != 0 {
+                let first = Ticket(reading.slots.trailing_zeros() as u8);
+                (self.reading, self.first, self.at) = (reading, first, At::Connect);
+                (self.in_window, self.found) = (0, false);
+                return;
+            }
+            match stage {
+                Stage::Due | Stage::DueAgain => {
+                    self.doomed = self.slots.due_deletions(config, self.early);
+                    if self.doomed != [0; 2] {
+                        self.at = self.record_deletion(config);
+                        return;
+                    }
+                }
+                Stage::Forget if self.orphans != 0 => {
+                    (self.orphans, self.at) = (0, At::ForgetShadow);
+                    return;
+                }
+                Stage::Slots | Stage::SlotsAgain => {
+                    if let Some(row) = self.row.filter(|row| row.slots != self.slots) {
+                        (self.head, self.at) = (row.head, At::Begin);
+                        return;
+                    }
+                }
+                Stage::Again => {
+                    let leaves = self.legacy && !config.has(Bug::LeaveOnCommit);
+                    if config.keep && !self.slots.keeps_legacy() && !leaves {
+                        self.stage = Stage::Leave;
+                    } else if !config.has(Bug::DeleteOnCommit) {
+                        self.at = At::RowAgain;
+                        return;
+                    }
+                }
+                Stage::Leave if self.legacy && self.shadow.is_some() && self.rounds < 2 => {
+                    let is_drained = self.seen() == self.last || config.has(Bug::LeaveOnCommit);
+                    match is_drained {
+                        true if config.has(Bug::LeaveUnread) => self.at = At::LeaveLook,
+                        true => self.at = At::LeaveRecords,
+                        false => self.another_round(config),
+                    }
+                    return;
+                }
+                Stage::Leave => return self.leave_server(config, shared),
+                _ => {}
+            }
         }
     }
 
-    fn read_span(&mut self, config: &Config, shared: &Shared, span: Span) {
-        (self.span, self.next, self.in_window, self.found) = (span, span.first(), 0, false);
-        self.to = span.after;
-        match self.next > span.last {
-            true => self.write(config, shared),
-            false => self.at = At::Read,
+    /// What is to be recorded of a deletion, and what comes first of the two.
+    fn record_deletion(&mut self, config: &Config) -> At {
+        let seen = self.seen();
+        let current = |ticket: &u8| {
+            let is_doomed = (self.doomed[0] | self.doomed[1]) >> *ticket & 1 == 1;
+            is_doomed && seen.is_some_and(|head| head.continues(Ticket(*ticket)))
+        };
+        let by_ticket = config.has(Bug::AlarmByTicket);
+        let last = (0..128).rev().filter(|_| by_ticket).find(current).map(Ticket);
+        let count = if by_ticket { 0 } else { self.slots.count_deleted(self.early) };
+        let before = self.deleted.map_or((0, None), |record| (record.count, record.last));
+        let known = match (before.1, last) {
+            (Some(before), Some(last)) => before.continues(last),
+            (_, last) => last.is_none(),
+        };
+        let known = if by_ticket { known } else { before.0 >= count };
+        let record = self.id.map(|id| Record { id, count, last });
+        self.record = record.filter(|_| !known && !config.has(Bug::NoRecord));
+        let later = by_ticket || config.has(Bug::RecordAfter);
+        if self.record.is_some() && !later { At::Record } else { At::Delete }
+    }
+
+    pub fn look_at_slot(&mut self, config: &Config, shared: &Shared) {
+        let ticket = self.next_ticket();
+        match shared.servers[usize::from(self.server)].slot(self.slot_of(ticket)) {
+            Slot::Filled(ballot) => {
+                self.rest.push(ticket, ballot);
+                self.found = true;
+                self.settled(config, shared);
+            }
+            Slot::Empty if config.has(Bug::Tombstones) => self.at = At::Close,
+            Slot::Empty if config.has(Bug::WaitForSlot) => {}
+            Slot::Empty | Slot::Closed => {
+                if self.reading.holes && config.has(Bug::TicketsLiveForever) {
+                    self.slots.give_up(1 << ticket.0, self.reading.legacy);
+                }
+                self.settled(config, shared);
+            }
         }
     }
 
-    /// The slot is read or closed: to the next one, or to writing.
+    pub fn next_ticket(&self) -> Ticket {
+        Ticket(self.reading.slots.trailing_zeros() as u8)
+    }
+
+    /// Under which number a slot that is being read is found on the server.
+    pub fn slot_of(&self, ticket: Ticket) -> Ticket {
+        if self.reading.legacy { Ticket(ticket.sequence()) } else { ticket }
+    }
+
+    /// The slot is read: to the next one, or to writing.
     pub fn settled(&mut self, config: &Config, shared: &Shared) {
-        self.to = self.next;
+        self.reached = self.next_ticket();
+        self.reading.slots &= self.reading.slots - 1;
         self.in_window += 1;
         let end_of_window = self.in_window == config.window;
-        let end = self.next == self.span.last || end_of_window && self.span.until_empty && !self.found;
+        if end_of_window && self.reading.until_empty && !self.found {
+            self.reading.slots = 0;
+        }
         if end_of_window {
             (self.in_window, self.found) = (0, false);
         }
-        if end {
-            return self.write(config, shared);
+        match self.reading.slots {
+            0 => self.write(config, shared),
+            _ => self.at = At::Read,
         }
-        self.next = self.next.next();
-        self.at = At::Read;
     }
 
     /// The next chunk of what has been read.
     pub fn write(&mut self, config: &Config, shared: &Shared) {
         (self.chunk, self.rest) = self.rest.split(config.chunk);
-        self.deleted = 0;
-        if self.chunk.entries().is_empty() && (self.span.until_empty || self.head == Some(self.to)) {
-            let legacy_salvage = self.span.legacy && !self.legacy;
-            (self.span, self.next, self.to) = (Span::NONE, Ticket(0), Ticket(0));
-            return match legacy_salvage {
-                true => self.at = At::ForgetShadow,
-                false => self.next_span(config, shared),
-            };
+        let found = self.chunk.tickets();
+        let to = match (self.rest.entries().is_empty(), self.chunk.entries().last()) {
+            (false, Some((ticket, _))) => *ticket,
+            _ => self.reached,
+        };
+        let range = tickets(self.first, to);
+        self.first = Ticket(to.0 + 1);
+        let holes = if config.has(Bug::NoHoles) || config.has(Bug::Tombstones) { found } else { !0 };
+        let legacy = self.reading.legacy;
+        match self.row {
+            Some(row) if self.reading.holes && found != 0 => {
+                self.slots.filled(found, legacy);
+                self.head = row.head;
+            }
+            _ if self.reading.holes => return self.end_reading(config, shared),
+            _ if found == 0 && self.reading.until_empty => {
+                self.slots.add_holes(config, range & holes, legacy);
+                return self.end_reading(config, shared);
+            }
+            _ if range == 0 => return self.end_reading(config, shared),
+            _ => {
+                // Nobody knows how far the epoch goes: what is empty after the last entry may not have been handed out.
+                let last = self.chunk.entries().last().map(|(ticket, _)| *ticket);
+                let ends = self.reading.until_empty && !config.has(Bug::HeadPastTheEnd);
+                self.head = last.filter(|_| ends).unwrap_or(to);
+                let read = range & tickets(self.head.epoch_start(), self.head);
+                self.slots.committed(config, read & holes, found, legacy);
+                self.slots.add_holes(config, range & !read & holes, legacy);
+                self.missing += (self.gone_back & range & self.slots.holes(legacy)).count_ones() as u8;
+            }
         }
-        self.at = if config.has(Bug::DeleteBeforeCommit) { At::Delete } else { At::Begin };
+        self.at = if config.has(Bug::DeleteBeforeCommit) { At::DeleteFirst } else { At::Begin };
+    }
+
+    fn end_reading(&mut self, config: &Config, shared: &Shared) {
+        if self.failing {
+            return self.leave_server(config, shared);
+        }
+        (self.reading, self.in_window, self.found, self.reader) = (Reading::NONE, 0, false, Reader::None);
+        (self.reached, self.first) = (Ticket(0), Ticket(0));
+        self.go_on(config, shared);
     }
 
     pub fn transaction(&self) -> Transaction {
-        let to = match (self.rest.entries().is_empty(), self.chunk.entries().last()) {
-            (false, Some((ticket, _))) => *ticket,
-            _ => self.to,
-        };
-        Transaction { server: self.server, from: self.head, to, chunk: self.chunk, adrift: false }
-    }
-
-    /// Where nothing more can come: the position is known and the sweep done.
-    pub fn plan(&mut self, config: &Config, shared: &Shared) {
-        let epochs = std::mem::take(&mut self.unread);
-        let continued = self.last.zip(self.seen).is_some_and(|(last, seen)| last.continues(seen));
-        if !continued {
-            self.old = self.seen.is_some() && !config.has(Bug::NoSalvage);
-            self.orphans = !self.legacy && !config.has(Bug::NoLegacySalvage) && self.shadow.is_some();
-            let known = [self.seen, self.last].into_iter().flatten().fold(0, |bits, ticket| bits | 1 << ticket.epoch());
-            self.unread = if config.has(Bug::IgnoreEpochs) { 0 } else { epochs & !known };
-        }
-        self.main = self.last.map(|last| {
-            let start = self.seen.filter(|seen| last.continues(*seen)).unwrap_or(Ticket(last.0 & !7));
-            let noted = self.noted.filter(|noted| last.continues(*noted) && noted.continues(start));
-            Span {
-                after: noted.unwrap_or(start),
-                last,
-                legacy: self.legacy && self.shadow.is_some(),
-                until_empty: false,
-            }
-        });
-        self.noted = None;
-        self.next_span(config, shared);
-    }
-
-    /// The slots behind the head in which a drain may have left entries.
-    pub fn sweep_span(&self, config: &Config) -> Option<Span> {
-        let (head, last) = (self.seen?, self.last?);
-        let orphaned = !self.legacy
-            && !config.has(Bug::NoLegacySalvage)
-            && self.shadow.is_some_and(|shadow| head.continues(shadow));
-        if !orphaned && (!last.continues(head) || self.noted.is_some_and(|noted| noted.continues(head))) {
-            return None;
-        }
-        let after = self.noted.filter(|noted| head.continues(*noted)).unwrap_or(Ticket(head.0 & !7));
-        Some(Span { after, last: head, legacy: self.legacy && self.shadow.is_some() || orphaned, until_empty: false })
+        let missing = self.row.map_or(0, |row| row.missing) + self.missing;
+        let to = Row { head: self.head, slots: self.slots, missing };
+        Transaction { queue: self.queue, from: self.row, to, chunk: self.chunk, adrift: false }
     }
 
     pub fn step(&mut self, config: &Config, shared: &mut Shared, fate: Fate) {
         if self.is_at_the_database() {
             return self.step_at_database(config, shared, fate);
         }
-        let broken = std::mem::replace(&mut self.connected, true) && self.broken;
-        if fate == Fate::NeverSent || broken {
-            return self.leave_server(config, shared);
-        }
+        let reads = matches!(self.at, At::Read | At::Close);
+        let broken = match self.at {
+            At::Read | At::Close => self.reader == Reader::Broken,
+            // A connection of its own.
+            At::Connect => false,
+            _ => std::mem::replace(&mut self.connected, true) && self.broken,
+        };
         let before = *self;
-        self.step_at_memcached(config, shared);
-        if fate != Fate::Answered {
+        if fate != Fate::NeverSent && !broken {
+            self.step_at_memcached(config, shared, fate == Fate::NoMemory);
+        }
+        if matches!(fate, Fate::NeverSent | Fate::AnswerLost) || broken {
             *self = before;
-            self.leave_server(config, shared);
-        }
-    }
-
-    fn read(&mut self, config: &Config, shared: &Shared, slot: Slot) {
-        match slot {
-            Slot::Filled(ballot) => {
-                self.rest.push(self.next, ballot);
-                self.found = true;
-                self.settled(config, shared);
+            match reads {
+                true => {
+                    (self.failing, self.reading.slots) = (true, 0);
+                    self.write(config, shared);
+                }
+                false => self.leave_server(config, shared),
             }
-            Slot::Closed => self.settled(config, shared),
-            Slot::Empty if config.has(Bug::NoTombstone) => self.settled(config, shared),
-            Slot::Empty => self.at = At::Close,
         }
     }
 
-    pub fn look_at_slot(&mut self, config: &Config, shared: &Shared) {
-        let slot = shared.servers[usize::from(self.server)].slot(self.span.slot(self.next));
-        self.read(config, shared, slot);
+    pub fn is_broken(&self) -> bool {
+        match self.at {
+            At::Read | At::Close => self.reader == Reader::Broken,
+            At::Connect => false,
+            _ => self.broken,
+        }
     }
 }

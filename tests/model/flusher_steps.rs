@@ -1,269 +1,253 @@
 //! The flusher's steps themselves; what they are for is told in [`crate::flusher`].
 
 use crate::config::{Bug, Config};
-use crate::flusher::{At, Flusher};
-use crate::memcached::{Ensure, Slot, Ticket};
+use crate::database::QUEUES;
+use crate::flusher::{At, Flusher, Reader};
+use crate::memcached::{Memcached, Record, Slot, Ticket};
 use crate::world::{Fate, Shared};
 
 impl Flusher {
     pub fn step_at_database(&mut self, config: &Config, shared: &mut Shared, fate: Fate) {
         let number = usize::from(self.number);
         match self.at {
-            At::Head => {
-                let early = config.has(Bug::HeadAfterCounter) && self.last.is_none();
-                if !early {
-                    self.see_head(shared);
-                }
-                match self.last {
-                    None => self.at = At::Lock,
-                    Some(_) => self.positioned(config, shared),
-                }
+            At::Row => {
+                self.early |= fate == Fate::Early;
+                self.read_row(shared);
+                self.at = self.next_of(config);
+            }
+            At::RowAgain => {
+                self.read_row(shared);
+                self.go_on(config, shared);
             }
             At::Begin => match shared.database.begin(config, number, self.transaction()) {
                 true => self.at = At::Commit,
                 false => self.leave_server(config, shared),
             },
-            At::Commit => match fate {
-                Fate::Answered => {
-                    self.head = Some(self.transaction().to);
-                    shared.database.commit(config, number);
-                    self.at = if config.has(Bug::DeleteBeforeCommit) { At::Note } else { At::Delete };
-                    if self.chunk.entries().is_empty() {
-                        self.at = At::Note;
-                    }
+            At::Commit => self.commit(config, shared, fate),
+            At::SpoolCommit | At::SpoolAgain => {
+                if self.at == At::SpoolCommit {
+                    self.files = shared.spool;
                 }
-                Fate::AnswerLost => {
-                    shared.database.commit(config, number);
-                    self.end_flush(config);
-                }
-                Fate::NeverSent => {
-                    shared.database.roll_back(number);
-                    self.end_flush(config);
-                }
-                Fate::Adrift => {
-                    if let Some(open) = &mut shared.database.open[number] {
-                        open.adrift = true;
-                    }
-                    self.end_flush(config);
-                }
-            },
-            At::SpoolCommit => {
-                if fate != Fate::NeverSent {
-                    let spooled = (0..config.voters).filter(|ballot| shared.spool >> ballot & 1 == 1);
+                if !matches!(fate, Fate::NeverSent | Fate::Noop) {
+                    let spooled = (0..config.voters).filter(|ballot| self.files >> ballot & 1 == 1);
                     spooled.for_each(|ballot| shared.database.insert_named(config, ballot));
-                    // The files that were read, as bits.
-                    self.deleted = shared.spool;
                 }
-                match fate {
-                    Fate::Answered => self.at = At::SpoolRemove,
-                    _ => self.end_flush(config),
+                match (fate, self.at) {
+                    (Fate::AnswerLost | Fate::NeverSent, _) => self.end_flush(config),
+                    (_, At::SpoolCommit) => self.at = At::SpoolAgain,
+                    _ => self.at = At::SpoolRemove,
                 }
             }
             _ => {
-                shared.spool &= !self.deleted;
+                shared.spool &= !self.files;
                 self.end_flush(config);
             }
         }
     }
 
-    fn see_head(&mut self, shared: &Shared) {
-        self.seen = shared.database.heads[usize::from(self.server)];
-        self.head = self.seen;
+    /// In what order the position is read. `At::Deleted` and `At::Shadow` follow.
+    fn course(config: &Config) -> [At; 3] {
+        match config.bug {
+            Bug::HeadAfterCounter => [At::Records, At::Counter, At::Row],
+            Bug::EpochsAfterCounter => [At::Row, At::Counter, At::Records],
+            _ => [At::Row, At::Records, At::Counter],
+        }
     }
 
-    pub fn step_at_memcached(&mut self, config: &Config, shared: &mut Shared) {
+    fn next_of(&self, config: &Config) -> At {
+        let course = Flusher::course(config);
+        let place = course.iter().position(|at| *at == self.at);
+        place.and_then(|place| course.get(place + 1).copied()).unwrap_or(At::Deleted)
+    }
+
+    fn read_row(&mut self, shared: &Shared) {
+        // What seemed to be missing was so in the row of before.
+        self.missing = 0;
+        self.row = shared.database.row(self.queue);
+        self.slots = self.row.map_or(crate::database::SlotMap::EMPTY, |row| row.slots);
+    }
+
+    fn commit(&mut self, config: &Config, shared: &mut Shared, fate: Fate) {
+        let number = usize::from(self.number);
+        match fate {
+            Fate::Noop => {
+                self.row = Some(self.transaction().to);
+                shared.database.roll_back(number);
+            }
+            Fate::AnswerLost => {
+                shared.database.commit(config, number);
+                return self.end_flush(config);
+            }
+            Fate::NeverSent => {
+                shared.database.roll_back(number);
+                return self.end_flush(config);
+            }
+            Fate::Adrift => {
+                if let Some(open) = &mut shared.database.open[number] {
+                    open.adrift = true;
+                }
+                return self.end_flush(config);
+            }
+            _ => match shared.database.commit(config, number) {
+                Some(row) => (self.row, self.slots) = (Some(row), row.slots),
+                // The database has gone back meanwhile.
+                None => return self.end_flush(config),
+            },
+        }
+        (self.missing, self.head, self.chunk) = (0, Ticket(0), crate::database::Chunk::EMPTY);
+        match self.first {
+            // The slot map by itself.
+            Ticket(0) => self.go_on(config, shared),
+            _ => self.write(config, shared),
+        }
+    }
+
+    pub fn step_at_memcached(&mut self, config: &Config, shared: &mut Shared, no_memory: bool) {
         let index = usize::from(self.server);
         match self.at {
-            At::Lock => match shared.servers[index].count_up_lock() {
-                Some(_) => {
-                    self.holds_lock = true;
-                    self.at = if self.leaving { At::LeaveLook } else { At::Epochs };
-                }
-                None => self.at = At::Ensure(Ensure::Epochs),
-            },
-            At::Ensure(step) => {
-                if step == Ensure::Epochs {
-                    self.start = shared.fresh_epoch(config);
-                }
-                let next = step.run(&mut shared.servers[index], self.start);
-                let back = if self.holds_lock { At::Counter } else { At::Lock };
-                self.at = next.map_or(back, At::Ensure);
-                if next.is_none() {
-                    self.start = Ticket(0);
-                }
+            At::Server => {
+                self.id = if no_memory { None } else { Some(shared.id_of(index)) };
+                self.queue = self.id.unwrap_or(self.server);
+                self.at = Flusher::course(config)[0];
             }
-            At::Epochs => {
-                self.unread = shared.servers[index].epochs.unwrap_or(0);
-                self.at = At::Counter;
+            At::Records => {
+                self.begun = shared.servers[index].recorded_epochs().0;
+                self.at = self.next_of(config);
             }
             At::Counter => {
                 self.last = shared.servers[index].curr;
                 self.legacy = self.last.is_some_and(Ticket::is_legacy);
-                self.at = match self.last {
-                    None if !config.has(Bug::LeaveCounterMissing) => At::Ensure(Ensure::Epochs),
-                    _ => At::Hint,
-                };
+                self.at = self.next_of(config);
             }
-            At::Hint => {
-                self.noted = shared.servers[index].head;
+            At::Deleted => {
+                let own = |record: &Record| Some(record.id) == self.id || config.has(Bug::RecordWithoutId);
+                self.deleted = shared.servers[index].head.filter(own);
                 self.at = At::Shadow;
             }
-            At::Shadow => self.settle_shadow(config, shared),
-            At::ShadowLook => self.take_up_shadow(shared),
-            At::Unlock => {
-                shared.servers[index].lock = Some(0);
-                self.holds_lock = false;
-                self.unlocked(config, shared);
-            }
-            At::SweepLook => {
-                let Some(span) = self.sweep_span(config) else { return self.look_at_plan(config, shared) };
-                let entries = (span.first().0..=span.last.0).map(Ticket);
-                let filled = |ticket: &Ticket| match shared.servers[index].slot(span.slot(*ticket)) {
-                    Slot::Filled(_) => true,
-                    Slot::Closed => config.has(Bug::DeleteTombstones),
-                    Slot::Empty => false,
-                };
-                self.deleted = entries.filter(filled).fold(0, |bits, ticket| bits | 1 << ticket.sequence());
-                self.at = if self.deleted == 0 { At::SweepHint } else { At::SweepDelete };
-            }
-            At::SweepDelete => {
-                if let Some(span) = self.sweep_span(config) {
-                    let tickets = (span.first().0..=span.last.0).map(Ticket);
-                    for ticket in tickets.filter(|ticket| self.deleted >> ticket.sequence() & 1 == 1) {
-                        shared.servers[index].set_slot(span.slot(ticket), Slot::Empty);
-                    }
-                }
-                self.deleted = 0;
-                self.at = At::SweepHint;
-            }
-            At::SweepHint => {
-                shared.servers[index].head = self.seen;
-                self.look_at_plan(config, shared);
-            }
-            At::Plan => {
-                self.unread = shared.servers[index].epochs.unwrap_or(0);
+            At::Shadow => {
+                self.settle_shadow(config, shared, no_memory);
                 self.plan(config, shared);
             }
-            At::Read => self.look_at_slot(config, shared),
-            At::Close => match shared.servers[index].add_slot(self.span.slot(self.next), Slot::Closed) {
-                true => self.settled(config, shared),
-                // Refused: read again.
-                false => self.at = At::Read,
-            },
             At::Delete => self.delete(config, shared),
-            At::Note => {
-                shared.servers[index].head = self.head;
-                self.write(config, shared);
+            At::Record => {
+                // A store that is refused removes what was there.
+                self.deleted = self.record.take();
+                shared.servers[index].head = self.deleted.filter(|_| !no_memory);
+                match self.doomed {
+                    [0, 0] => self.deleted(config, shared),
+                    _ => self.at = At::Delete,
+                }
+            }
+            At::Connect => match self.id {
+                Some(_) if no_memory => self.leave_server(config, shared),
+                Some(id) if shared.id_of(index) != id => self.leave_server(config, shared),
+                _ => (self.reader, self.at) = (Reader::Sound, At::Read),
+            },
+            At::Read => self.look_at_slot(config, shared),
+            At::Close => {
+                let slot = self.slot_of(self.next_ticket());
+                let server = &mut shared.servers[index];
+                if no_memory {
+                    server.set_slot(slot, Slot::Empty);
+                    return self.settled(config, shared);
+                }
+                match server.add_slot(slot, Slot::Closed) {
+                    true => self.settled(config, shared),
+                    // Refused: read again.
+                    false => self.at = At::Read,
+                }
+            }
+            At::DeleteFirst => {
+                let slots = self.chunk;
+                for (ticket, _) in slots.entries() {
+                    shared.servers[index].set_slot(self.slot_of(*ticket), Slot::Empty);
+                }
+                self.at = At::Begin;
             }
             At::ForgetShadow => {
                 shared.servers[index].legacy = None;
-                self.shadow = None;
-                self.next_span(config, shared);
+                self.go_on(config, shared);
             }
-            _ => self.leave_legacy_epoch(shared),
+            _ => self.leave_legacy_epoch(config, shared, no_memory),
         }
     }
 
-    fn settle_shadow(&mut self, config: &Config, shared: &mut Shared) {
+    fn settle_shadow(&mut self, config: &Config, shared: &mut Shared, no_memory: bool) {
         let index = usize::from(self.server);
-        self.at = At::Unlock;
         if config.has(Bug::NoShadow) {
             return;
         }
-        let continued = self.last.zip(self.seen).is_some_and(|(last, seen)| last.continues(seen));
+        let continued = self.last.zip(self.seen()).is_some_and(|(last, seen)| last.continues(seen));
         if !self.legacy && (continued || config.has(Bug::NoLegacySalvage)) {
             shared.servers[index].legacy = None;
             return;
         }
         let epoch = shared.servers[index].legacy.unwrap_or_else(|| shared.fresh_epoch(config).epoch());
-        shared.servers[index].legacy = Some(epoch);
-        self.at = At::ShadowLook;
-    }
-
-    fn take_up_shadow(&mut self, shared: &Shared) {
-        let Some(epoch) = shared.servers[usize::from(self.server)].legacy else {
-            self.at = At::Shadow;
-            return;
-        };
+        if !no_memory {
+            shared.servers[index].legacy = Some(epoch);
+        }
         let shadow = Ticket::start_of(epoch);
         self.shadow = Some(shadow);
         if self.legacy {
             self.last = self.last.map(|last| Ticket(shadow.0 | last.sequence()));
         }
-        self.at = At::Unlock;
-    }
-
-    fn unlocked(&mut self, config: &Config, shared: &Shared) {
-        if std::mem::take(&mut self.leaving) {
-            let rounds = self.rounds + 1;
-            if std::mem::take(&mut self.moved) {
-                return self.leave_server(config, shared);
-            }
-            let same = Flusher::new(config, self.number);
-            *self = Flusher { flushes: self.flushes, server: self.server, connected: true, rounds, ..same };
-            return;
-        }
-        match config.has(Bug::HeadAfterCounter) {
-            true => self.at = At::Head,
-            false => self.positioned(config, shared),
-        }
-    }
-
-    fn positioned(&mut self, config: &Config, shared: &Shared) {
-        match self.sweep_span(config) {
-            Some(_) => self.at = At::SweepLook,
-            None => self.look_at_plan(config, shared),
-        }
-    }
-
-    fn look_at_plan(&mut self, config: &Config, shared: &Shared) {
-        match config.has(Bug::EpochsAfterCounter) {
-            true => self.at = At::Plan,
-            false => self.plan(config, shared),
-        }
     }
 
     fn delete(&mut self, config: &Config, shared: &mut Shared) {
-        let server = &mut shared.servers[usize::from(self.server)];
-        if let Some((ticket, _)) = self.chunk.entries().get(usize::from(self.deleted)) {
-            server.set_slot(self.span.slot(*ticket), Slot::Empty);
-            self.deleted += 1;
-        }
-        if usize::from(self.deleted) < self.chunk.entries().len() {
+        let legacy = self.doomed[0] == 0;
+        let doomed = &mut self.doomed[usize::from(legacy)];
+        let ticket = Ticket(doomed.trailing_zeros() as u8);
+        *doomed &= *doomed - 1;
+        let slot = if legacy { Ticket(ticket.sequence()) } else { ticket };
+        shared.servers[usize::from(self.server)].set_slot(slot, Slot::Empty);
+        if self.doomed != [0; 2] {
             return;
         }
-        if config.has(Bug::DeleteTombstones) {
-            for ticket in (self.span.first().0..=self.to.0).map(Ticket) {
-                if server.slot(self.span.slot(ticket)) == Slot::Closed {
-                    server.set_slot(self.span.slot(ticket), Slot::Empty);
-                }
-            }
+        match self.record {
+            Some(_) => self.at = At::Record,
+            None => self.deleted(config, shared),
         }
-        self.at = if config.has(Bug::DeleteBeforeCommit) { At::Begin } else { At::Note };
     }
 
-    fn leave_legacy_epoch(&mut self, shared: &mut Shared) {
-        let server = &mut shared.servers[usize::from(self.server)];
+    fn deleted(&mut self, config: &Config, shared: &Shared) {
+        self.slots.deleted(self.early);
+        self.go_on(config, shared);
+    }
+
+    fn leave_legacy_epoch(&mut self, config: &Config, shared: &mut Shared, no_memory: bool) {
+        let server: &mut Memcached = &mut shared.servers[usize::from(self.server)];
         let drained = self.last.map(|last| Ticket(last.sequence()));
         match self.at {
-            At::LeaveLook => {
-                self.at = if server.curr == drained { At::LeaveForget } else { At::Unlock };
-            }
+            At::LeaveRecords => match server.recorded_epochs().0 & !self.begun {
+                0 => self.at = At::LeaveLook,
+                _ => self.another_round(config),
+            },
+            At::LeaveLook if server.curr == drained => self.at = At::LeaveForget,
+            At::LeaveLook => self.another_round(config),
             At::LeaveForget => {
                 server.legacy = None;
                 self.at = At::LeaveMove;
             }
-            At::LeaveMove => {
-                self.moved = server.curr == drained;
-                if self.moved {
-                    server.curr = self.last;
-                }
-                self.at = if self.moved { At::Unlock } else { At::LeaveRestore };
+            At::LeaveMove if server.curr == drained && !no_memory => {
+                server.curr = self.last;
+                self.leave_server(config, shared);
             }
+            At::LeaveMove => self.at = At::LeaveRestore,
+            _ if no_memory => self.leave_server(config, shared),
             _ => {
                 server.legacy = server.legacy.or(self.last.map(Ticket::epoch));
-                self.at = At::Unlock;
+                self.another_round(config);
             }
         }
+    }
+
+    pub fn another_round(&mut self, config: &Config) {
+        let Flusher { flushes, server, id, queue, early, .. } = *self;
+        let rounds = self.rounds + 1;
+        let (connected, broken) = (self.connected, self.broken);
+        let fresh = Flusher::new(config, self.number);
+        let at = Flusher::course(config)[0];
+        *self = Flusher { at, flushes, server, id, queue, early, rounds, connected, broken, ..fresh };
+        assert!(usize::from(queue) < QUEUES, "the model has too few queues for this configuration");
     }
 }

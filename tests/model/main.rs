@@ -106,7 +106,7 @@ fn one_person_votes_twice_at_once() {
 #[test]
 fn scripts_of_the_notes_take_part() {
     holds(Config { start: Start::Legacy, scripts: 1, messages: 2, voters: 1, deaths: 1, window: 4, ..CALM });
-    holds(Config { start: Start::Legacy, scripts: 1, voters: 1, evictions: 1, attempts: 2, window: 3, ..CALM });
+    holds(Config { start: Start::Legacy, scripts: 1, voters: 1, evictions: 1, attempts: 2, window: 4, ..CALM });
     holds(Config { scripts: 2, voters: 1, deaths: 1, attempts: 2, window: 5, ..CALM });
 }
 
@@ -129,6 +129,58 @@ fn a_script_begins_the_queue() {
 fn first_flushes_meet_over_a_shadow_epoch() {
     holds(Config { start: Start::Nothing, flushers: 2, voters: 1, window: 3, ..CALM });
     holds(Config { start: Start::Legacy, flushers: 2, voters: 1, attempts: 2, window: 3, ..CALM });
+}
+
+#[test]
+fn servers_are_full() {
+    holds(Config { no_memory: 1, voters: 2, attempts: 2, flushes: 2, ..CALM });
+    holds(Config { start: Start::Nothing, no_memory: 2, voters: 2, attempts: 1, ..CALM });
+    holds(Config { no_memory: 2, deaths: 1, flushers: 2, voters: 1, attempts: 1, ..CALM });
+    holds(Config { no_memory: 1, one_person: true, attempts: 1, ..CALM });
+}
+
+#[test]
+fn servers_are_full_of_legacy_messages() {
+    holds(Config { start: Start::Legacy, scripts: 1, no_memory: 2, voters: 1, attempts: 1, window: 4, ..CALM });
+    holds(Config { start: Start::Nothing, scripts: 1, no_memory: 1, voters: 1, attempts: 1, window: 4, ..CALM });
+}
+
+#[test]
+fn commits_do_nothing() {
+    holds(Config { noop_commits: 1, flushes: 2, attempts: 2, ..CALM });
+    holds(Config { noop_commits: 2, flushers: 2, voters: 1, attempts: 1, ..CALM });
+    holds(Config { servers: 2, noop_commits: 1, cuts: 2, voters: 1, attempts: 1, ..CALM });
+    holds(Config { start: Start::Legacy, scripts: 1, noop_commits: 1, deaths: 1, voters: 1, window: 4, ..CALM });
+}
+
+#[test]
+fn the_database_goes_back_and_entries_are_kept() {
+    holds(Config { keep: true, goes_back: true, flushes: 3, attempts: 1, ..CALM });
+    holds(Config { keep: true, goes_back: true, flushers: 2, flushes: 2, voters: 1, attempts: 1, ..CALM });
+    holds(Config { keep: true, goes_back: true, deaths: 1, flushes: 3, ..CALM });
+}
+
+#[test]
+fn the_database_goes_back_further_than_entries_are_kept() {
+    holds(Config { goes_back: true, flushes: 2, attempts: 1, ..CALM });
+    holds(Config { goes_back: true, flushers: 2, voters: 1, attempts: 1, ..CALM });
+    holds(Config { goes_back: true, deaths: 1, flushes: 3, ..CALM });
+}
+
+#[test]
+fn entries_are_kept() {
+    holds(Config { keep: true, flushes: 2, attempts: 1, ..CALM });
+    holds(Config { keep: true, evictions: 1, voters: 1, flushes: 3, attempts: 1, window: 3, ..CALM });
+    holds(Config {
+        keep: true,
+        start: Start::Legacy,
+        scripts: 1,
+        voters: 1,
+        flushes: 2,
+        attempts: 1,
+        window: 4,
+        ..CALM
+    });
 }
 
 /// Minutes of a release build, hours of a debug build.

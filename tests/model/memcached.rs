@@ -40,15 +40,33 @@ impl Ticket {
         Ticket(self.0 | 7)
     }
 
+    pub fn epoch_start(self) -> Ticket {
+        Ticket(self.0 & !7)
+    }
+
+    /// The tickets of its epoch that come after it.
+    pub fn rest_of_epoch(self) -> Tickets {
+        tickets(Ticket(self.0 + 1), self.epoch_end())
+    }
+
     pub fn continues(self, head: Ticket) -> bool {
         self.epoch() == head.epoch() && head <= self
     }
+}
+
+/// A set of tickets.
+pub type Tickets = u128;
+
+/// The tickets from `first` to `last`.
+pub fn tickets(first: Ticket, last: Ticket) -> Tickets {
+    (first.0..=last.0).fold(0, |set, ticket| set | 1 << ticket)
 }
 
 /// What a slot holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Slot {
     Empty,
+    /// A tombstone, which nobody makes any more but [`crate::config::Bug::Tombstones`].
     Closed,
     Filled(u8),
 }
@@ -67,11 +85,26 @@ pub enum Key {
     Lock,
     Curr,
     Head,
-    Epochs,
+    Epoch(u8),
     Legacy,
+    Server,
     Mark,
     Slot(Ticket),
 }
+
+/// What was deleted on a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Record {
+    /// The server's id.
+    pub id: u8,
+    /// How many entries.
+    pub count: u8,
+    /// The last ticket; only for [`crate::config::Bug::AlarmByTicket`].
+    pub last: Option<Ticket>,
+}
+
+/// How many records of epochs the model has room for.
+const RECORDS: usize = 6;
 
 /// A server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -79,10 +112,13 @@ pub struct Memcached {
     /// 0 is free; whatever is above 1 has been counted up by those who wait.
     pub lock: Option<u8>,
     pub curr: Option<Ticket>,
-    pub head: Option<Ticket>,
-    /// A bit for every epoch noted.
-    pub epochs: Option<u16>,
+    /// What was deleted on the server.
+    pub head: Option<Record>,
+    /// The epoch in each record, or 0.
+    pub epochs: [u8; RECORDS],
     pub legacy: Option<u8>,
+    /// The server's id, which no other life of it has had.
+    pub id: Option<u8>,
     pub mark: Mark,
     /// 0 is empty, 1 is closed, else the ballot and 2: bytes are quick to hash.
     slots: [u8; SLOTS],
@@ -93,8 +129,9 @@ impl Memcached {
         lock: None,
         curr: None,
         head: None,
-        epochs: None,
+        epochs: [0; RECORDS],
         legacy: None,
+        id: None,
         mark: Mark::Free,
         slots: [0; SLOTS],
     };
@@ -145,16 +182,18 @@ impl Memcached {
         let slots = (0..SLOTS as u8)
             .filter(|ticket| self.slots[usize::from(*ticket)] != 0)
             .map(|ticket| Key::Slot(Ticket(ticket)));
+        let records = (0..RECORDS as u8).filter(|number| self.epochs[usize::from(*number)] != 0).map(Key::Epoch);
         [
             self.lock.map(|_| Key::Lock),
             self.curr.map(|_| Key::Curr),
             self.head.map(|_| Key::Head),
-            self.epochs.map(|_| Key::Epochs),
             self.legacy.map(|_| Key::Legacy),
+            self.id.map(|_| Key::Server),
             (self.mark != Mark::Free).then_some(Key::Mark),
         ]
         .into_iter()
         .flatten()
+        .chain(records)
         .chain(slots)
     }
 
@@ -163,40 +202,52 @@ impl Memcached {
             Key::Lock => self.lock = None,
             Key::Curr => self.curr = None,
             Key::Head => self.head = None,
-            Key::Epochs => self.epochs = None,
+            Key::Epoch(number) => self.epochs[usize::from(number)] = 0,
             Key::Legacy => self.legacy = None,
+            Key::Server => self.id = None,
             Key::Mark => self.mark = Mark::Free,
             Key::Slot(ticket) => self.set_slot(ticket, Slot::Empty),
         }
     }
 }
 
-/// The commands of `queue::lock::ensure_queue`. They go out as one batch, but others' commands may come between.
+/// The commands of `queue::start::start_queue`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Ensure {
-    /// `add` and `append` to `P-epochs`, which nobody else's command can tell apart.
-    Epochs,
+pub enum Starting {
+    /// Is there a counter by now?
+    Look,
+    /// There is: only the lock may be missing.
+    OnlyLock,
+    /// Which number has the next record?
+    Records,
+    Record(u8),
+    /// Another process had that record: wait for its counter, or in vain.
+    Wait,
+    /// `P-lock` and `P-curr` go out as one batch, but others' commands may come between.
     Lock,
-    /// Ends with what the caller does next.
-    Curr,
+    Curr {
+        /// There was no memory for the lock.
+        failed: bool,
+    },
+    Id,
 }
 
-impl Ensure {
-    /// Does one command; `start` is ticket 0 of the epoch to begin. Gives the next.
-    pub fn run(self, server: &mut Memcached, start: Ticket) -> Option<Ensure> {
-        match self {
-            Ensure::Epochs => {
-                server.epochs = Some(server.epochs.unwrap_or(0) | 1 << start.epoch());
-                Some(Ensure::Lock)
-            }
-            Ensure::Lock => {
-                server.lock = server.lock.or(Some(0));
-                Some(Ensure::Curr)
-            }
-            Ensure::Curr => {
-                server.curr = server.curr.or(Some(start));
-                None
-            }
+impl Memcached {
+    /// Mirrors `queue::start::recorded_epochs`: a bit for each epoch, and the number of the next record.
+    pub fn recorded_epochs(&self) -> (u16, u8) {
+        let epochs = self.epochs.iter().filter(|epoch| **epoch != 0).fold(0, |bits, epoch| bits | 1 << epoch);
+        let next = self.epochs.iter().rposition(|epoch| *epoch != 0).map_or(0, |last| last + 1);
+        (epochs, next as u8)
+    }
+
+    /// Whether a step needs memory: what is there already is not created.
+    pub fn creates(&self, step: Starting) -> bool {
+        match step {
+            Starting::OnlyLock | Starting::Lock => self.lock.is_none(),
+            Starting::Record(number) => self.epochs[usize::from(number)] == 0,
+            Starting::Curr { .. } => self.curr.is_none(),
+            Starting::Id => self.id.is_none(),
+            Starting::Look | Starting::Records | Starting::Wait => false,
         }
     }
 }

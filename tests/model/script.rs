@@ -2,7 +2,8 @@
 //! `set`, release. The same as `put` in `tests/it/legacy.rs`. Its messages name nobody.
 //!
 //! Waiting for the lock is not a step: a script that waits goes on when the lock is free, or when whoever took it
-//! died with it (the second of patience). A script whose server restarts between its steps ends there.
+//! died with it (the second of patience). A script whose server restarts between its steps ends there. A message that
+//! there was no memory for is not acknowledged.
 
 use crate::memcached::{Slot, Ticket};
 use crate::world::Shared;
@@ -41,7 +42,7 @@ impl Script {
         !matches!(self.at, At::Lock | At::Done)
     }
 
-    pub fn step(&mut self, shared: &mut Shared) {
+    pub fn step(&mut self, shared: &mut Shared, no_memory: bool) {
         let server = &mut shared.servers[0];
         self.at = match self.at {
             At::Lock if server.count_up_lock().is_none() => At::CreateLock,
@@ -65,6 +66,10 @@ impl Script {
                 server.curr = Some(Ticket(1));
                 self.ticket = Ticket(0);
                 At::Fill
+            }
+            At::Fill if no_memory => {
+                server.set_slot(self.ticket, Slot::Empty);
+                At::Unlock
             }
             At::Fill => {
                 server.set_slot(self.ticket, Slot::Filled(self.ballot));

@@ -2,9 +2,9 @@
 //!
 //! | step | code |
 //! |---|---|
-//! | [`At::Claim`] | `queue::mark::claim`, its two looks taken as one |
+//! | [`At::Claim`] | `queue::mark::claim`, one `mg N` |
 //! | [`At::Take`] | `incr` of `queue::writer::take_tickets` |
-//! | [`At::Ensure`] | `queue::lock::ensure_queue` |
+//! | [`At::Start`] | `queue::start::start_queue` |
 //! | [`At::Fill`] | `add` of `queue::writer::enqueue`; giving up a ticket older than `TICKET_LIFE` is a step of its own |
 //! | [`At::Confirm`] | `queue::mark::confirm` |
 //! | [`At::Store`] | `Booth::store`, a fold without a queue |
@@ -12,10 +12,12 @@
 //!
 //! A ticket that `enqueue` took ahead, with its last entry, is for the model one that the voter took and was slow to fill.
 //!
-//! A failure of any exchange is the end of `Servers::attempt`: on to the next server in rank, never back.
+//! A wait for another process's counter may end at any moment before it is there.
+//!
+//! A failure of any exchange, an answer that there is no memory among them, is the end of `Servers::attempt`: on to the next server in rank, never back.
 
 use crate::config::{Bug, Config};
-use crate::memcached::{Ensure, Mark, Slot, Ticket};
+use crate::memcached::{Mark, Slot, Starting, Ticket};
 use crate::world::{Fate, Shared};
 
 /// What the voter does next.
@@ -23,7 +25,7 @@ use crate::world::{Fate, Shared};
 pub enum At {
     Claim,
     Take,
-    Ensure(Ensure),
+    Start(Starting),
     Fill,
     Confirm,
     Store,
@@ -42,7 +44,9 @@ pub struct Voter {
     rank: u8,
     copies: u8,
     tickets: u8,
-    ensured: u8,
+    started: u8,
+    /// It has waited for another process's counter, in vain.
+    waited: bool,
     /// The ticket held, or ticket 0 of the epoch to begin.
     ticket: Ticket,
     pub connected: bool,
@@ -58,7 +62,8 @@ impl Voter {
             rank: 0,
             copies: 0,
             tickets: 0,
-            ensured: 0,
+            started: 0,
+            waited: false,
             ticket: Ticket(0),
             connected: false,
             broken: false,
@@ -69,13 +74,15 @@ impl Voter {
     pub fn server(&self, config: &Config) -> Option<u8> {
         match self.at {
             At::Store | At::Spool | At::Done => None,
+            _ if config.has(Bug::OneServerTwice) => Some(0),
             _ => Some((self.first + self.rank) % config.servers),
         }
     }
 
-    /// The ticket whose slot it may still fill.
-    pub fn holds(&self) -> Option<Ticket> {
-        (self.at == At::Fill).then_some(self.ticket)
+    /// Whether its ticket may get too old: a vote that went into the database by itself would be gone with what that loses.
+    pub fn may_oversleep(&self, config: &Config) -> bool {
+        let last = config.goes_back && self.tickets + 1 == config.attempts;
+        self.at == At::Fill && config.restarts + config.deaths == 0 && !last
     }
 
     /// Does the next step; an exchange that is not answered is the end of this server.
@@ -88,6 +95,9 @@ impl Voter {
         let index = usize::from(server);
         let answered = fate == Fate::Answered;
         let before = self.at;
+        if fate == Fate::NoMemory {
+            return self.refused(config, shared, server);
+        }
         match self.at {
             At::Claim => {
                 let mark = &mut shared.servers[index].mark;
@@ -97,23 +107,17 @@ impl Voter {
                 }
                 if found != Mark::Free && self.copies == 0 && answered {
                     shared.turned_away |= found == Mark::Confirmed && shared.taken >> self.ballot & 1 == 0;
-                    self.at = At::Done;
+                    self.end();
                     return;
                 }
                 self.at = At::Take;
             }
             At::Take => match shared.servers[index].take_ticket() {
                 Some(ticket) => (self.ticket, self.at) = (ticket, At::Fill),
-                None if self.ensured == config.attempts => return self.leave(config, shared),
-                None => (self.ensured, self.at) = (self.ensured + 1, At::Ensure(Ensure::Epochs)),
+                None if self.started == config.attempts => return self.leave(config, shared),
+                None => (self.started, self.at) = (self.started + 1, At::Start(Starting::Look)),
             },
-            At::Ensure(step) => {
-                if step == Ensure::Epochs {
-                    self.ticket = shared.fresh_epoch(config);
-                }
-                let next = step.run(&mut shared.servers[index], self.ticket);
-                self.at = next.map_or(At::Take, At::Ensure);
-            }
+            At::Start(step) => self.start(config, shared, index, step),
             At::Fill => return self.fill(config, shared, server, answered),
             At::Confirm => shared.servers[index].mark = Mark::Confirmed,
             At::Store | At::Spool | At::Done => {}
@@ -128,15 +132,87 @@ impl Voter {
         }
     }
 
-    fn fill(&mut self, config: &Config, shared: &mut Shared, server: u8, answered: bool) {
+    /// Whether what it does next needs memory.
+    pub fn needs_memory(&self, config: &Config, shared: &Shared) -> bool {
+        let Some(server) = self.server(config).map(|server| &shared.servers[usize::from(server)]) else { return false };
+        match self.at {
+            At::Claim => server.mark == Mark::Free,
+            At::Start(step) => server.creates(step),
+            At::Fill | At::Confirm => true,
+            At::Take | At::Store | At::Spool | At::Done => false,
+        }
+    }
+
+    /// memcached has no memory. A number or a claim is then not created; an `add` or a `set` removes what is there.
+    fn refused(&mut self, config: &Config, shared: &mut Shared, server: u8) {
         let memcached = &mut shared.servers[usize::from(server)];
-        let stored = match config.has(Bug::SetForAdd) {
-            true => {
-                memcached.set_slot(self.ticket, Slot::Filled(self.ballot));
-                true
+        match self.at {
+            At::Start(Starting::Lock) => self.at = At::Start(Starting::Curr { failed: true }),
+            At::Confirm => {
+                memcached.mark = Mark::Free;
+                self.copied(config, shared);
             }
-            false => memcached.add_slot(self.ticket, Slot::Filled(self.ballot)),
+            At::Fill => {
+                memcached.set_slot(self.ticket, Slot::Empty);
+                self.leave(config, shared);
+            }
+            _ => self.leave(config, shared),
+        }
+    }
+
+    fn start(&mut self, config: &Config, shared: &mut Shared, index: usize, step: Starting) {
+        let next = match step {
+            Starting::Look if shared.servers[index].curr.is_some() => Some(Starting::OnlyLock),
+            Starting::Look => {
+                self.ticket = shared.fresh_epoch(config);
+                Some(Starting::Records)
+            }
+            Starting::OnlyLock => {
+                shared.servers[index].lock = shared.servers[index].lock.or(Some(0));
+                None
+            }
+            Starting::Records => Some(Starting::Record(shared.servers[index].recorded_epochs().1)),
+            Starting::Record(number) => {
+                let record = &mut shared.servers[index].epochs[usize::from(number)];
+                if *record == 0 {
+                    *record = self.ticket.epoch();
+                }
+                match (*record == self.ticket.epoch(), self.waited) {
+                    (true, _) => Some(Starting::Lock),
+                    (false, false) => Some(Starting::Wait),
+                    (false, true) => Some(Starting::Records),
+                }
+            }
+            Starting::Wait if shared.servers[index].curr.is_some() => None,
+            Starting::Wait => {
+                self.waited = true;
+                Some(Starting::Records)
+            }
+            Starting::Lock => {
+                shared.servers[index].lock = shared.servers[index].lock.or(Some(0));
+                Some(Starting::Curr { failed: false })
+            }
+            Starting::Curr { failed } => {
+                let server = &mut shared.servers[index];
+                server.curr = server.curr.or(Some(self.ticket));
+                if failed {
+                    return self.leave(config, shared);
+                }
+                Some(Starting::Id)
+            }
+            Starting::Id => {
+                shared.id_of(index);
+                None
+            }
         };
+        self.at = next.map_or(At::Take, At::Start);
+        if next.is_none() {
+            (self.ticket, self.waited) = (Ticket(0), false);
+        }
+    }
+
+    fn fill(&mut self, config: &Config, shared: &mut Shared, server: u8, answered: bool) {
+        let stored = shared.servers[usize::from(server)].add_slot(self.ticket, Slot::Filled(self.ballot));
         if stored {
             shared.kept(self.ballot);
         }
@@ -151,17 +227,11 @@ impl Voter {
         }
     }
 
-    /// The slot is closed, or the ticket too old.
+    /// The slot is filled, or the ticket too old.
     pub fn another_ticket(&mut self, config: &Config, shared: &mut Shared) {
-        if config.has(Bug::SameTicketAgain) {
-            return;
-        }
         self.tickets += 1;
         match self.tickets == config.attempts {
-            true => {
-                shared.starved |= 1 << self.ballot;
-                self.leave(config, shared);
-            }
+            true => self.leave(config, shared),
             false => (self.at, self.ticket) = (At::Take, Ticket(0)),
         }
     }
@@ -169,7 +239,7 @@ impl Voter {
     /// This server has it.
     fn copied(&mut self, config: &Config, shared: &mut Shared) {
         match self.copies >= config.copies {
-            true => self.acknowledge(shared),
+            true => self.acknowledge(config, shared),
             false => self.leave(config, shared),
         }
     }
@@ -182,19 +252,30 @@ impl Voter {
         }
         let rank = self.rank + 1;
         let at = if config.one_person { At::Claim } else { At::Take };
-        let next =
-            Voter { rank, tickets: 0, ensured: 0, ticket: Ticket(0), connected: false, broken: false, at, ..*self };
-        *self = next;
+        let next = Voter {
+            rank,
+            tickets: 0,
+            started: 0,
+            waited: false,
+            ticket: Ticket(0),
+            connected: false,
+            broken: false,
+            ..*self
+        };
+        *self = Voter { at, ..next };
         if rank == config.servers || self.copies >= config.copies {
             self.at = At::Store;
             if self.copies > 0 {
-                self.acknowledge(shared);
+                self.acknowledge(config, shared);
             }
         }
     }
 
     /// The voter is told that its ballot is taken.
-    fn acknowledge(&mut self, shared: &mut Shared) {
+    fn acknowledge(&mut self, config: &Config, shared: &mut Shared) {
+        if self.copies < config.copies {
+            shared.short |= 1 << self.ballot;
+        }
         shared.acknowledged |= 1 << self.ballot;
         shared.taken |= 1 << self.ballot;
         self.end();
@@ -204,7 +285,7 @@ impl Voter {
         match (self.at, fate) {
             (At::Store, Fate::Answered) => {
                 shared.database.insert_named(config, self.ballot);
-                self.acknowledge(shared);
+                self.acknowledge(config, shared);
             }
             (At::Store, Fate::AnswerLost) => {
                 shared.database.insert_named(config, self.ballot);
@@ -213,7 +294,7 @@ impl Voter {
             (At::Store, _) => self.at = At::Spool,
             _ => {
                 shared.spool |= 1 << self.ballot;
-                self.acknowledge(shared);
+                self.acknowledge(config, shared);
             }
         }
     }
@@ -228,7 +309,8 @@ impl Voter {
             rank: 0,
             copies: 0,
             tickets: 0,
-            ensured: 0,
+            started: 0,
+            waited: false,
             ticket: Ticket(0),
             connected: false,
             broken: false,

@@ -3,9 +3,9 @@
 use stateright::{Model, Property};
 
 use crate::config::{Config, Start};
-use crate::database::{BALLOTS_MAX, Database};
-use crate::flusher::{self, Flusher};
-use crate::memcached::{Key, Memcached, Slot, Ticket};
+use crate::database::{BALLOTS_MAX, Database, QUEUES};
+use crate::flusher::{self, Flusher, Reader};
+use crate::memcached::{Key, Memcached, Ticket};
 use crate::properties;
 use crate::script::{self, Script};
 use crate::voter::{self, Voter};
@@ -23,6 +23,12 @@ pub enum Fate {
     NeverSent,
     /// A `COMMIT` that nobody waits for any more; the database decides later.
     Adrift,
+    /// memcached has no memory for what is to be stored.
+    NoMemory,
+    /// `COMMIT` answers OK and nothing is committed.
+    Noop,
+    /// A flush that comes before anything is due to be deleted or read again.
+    Early,
 }
 
 /// What everybody shares, and what has happened.
@@ -37,14 +43,26 @@ pub struct Shared {
     pub taken: u8,
     /// Ballots whose last copy went with its server, or was evicted.
     pub lost: u8,
-    /// Every slot that their writer got on some server was closed before it came, so they have a copy less.
-    pub starved: u8,
+    /// Their writer was told that they have fewer copies than asked for.
+    pub short: u8,
     /// A voter was told that it had voted, and had not.
     pub turned_away: bool,
     next_epoch: u8,
+    next_id: u8,
 }
 
 impl Shared {
+    /// Mirrors `queue::server_id`: the id of a server, which the first caller creates.
+    pub fn id_of(&mut self, server: usize) -> u8 {
+        let next = self.next_id;
+        let id = *self.servers[server].id.get_or_insert(next);
+        if id == next {
+            assert!(usize::from(id) < QUEUES, "the model has too few queues for this configuration");
+            self.next_id += 1;
+        }
+        id
+    }
+
     /// Mirrors `Ticket::fresh_epoch`.
     pub fn fresh_epoch(&mut self, config: &Config) -> Ticket {
         if config.has(crate::config::Bug::TicketsRepeat) {
@@ -64,7 +82,7 @@ impl Shared {
         for ballot in 0..config.ballots() {
             let elsewhere = self.servers.iter().any(|server| server.holds(ballot))
                 || self.spool >> ballot & 1 == 1
-                || self.database.tally[usize::from(ballot)] > 0;
+                || self.database.committed.tally[usize::from(ballot)] > 0;
             if before.holds(ballot) && !elsewhere {
                 self.lost |= 1 << ballot;
             }
@@ -88,7 +106,10 @@ pub struct Faults {
     restarts: u8,
     evictions: u8,
     cuts: u8,
+    no_memory: u8,
     database: u8,
+    noop_commits: u8,
+    goes_back: bool,
 }
 
 /// The state.
@@ -116,6 +137,9 @@ pub enum Action {
     Die(usize),
     Restart(u8),
     Evict(u8, Key),
+    /// The database will be put back to what it is now.
+    Snapshot,
+    GoBack,
     /// The database ends a transaction that was adrift.
     Resolve(usize, bool),
 }
@@ -124,7 +148,8 @@ impl World {
     fn new(config: &Config) -> World {
         assert!(usize::from(config.ballots()) <= BALLOTS_MAX);
         let mut servers = [Memcached::EMPTY; 2];
-        let mut next_epoch = 0;
+        // Those before are the queues of servers without an id.
+        let (mut next_epoch, mut next_id) = (0, servers.len() as u8);
         for server in servers.iter_mut().take(usize::from(config.servers)) {
             match config.start {
                 Start::Nothing => {}
@@ -132,7 +157,9 @@ impl World {
                     next_epoch += 1;
                     server.lock = Some(0);
                     server.curr = Some(Ticket::start_of(next_epoch));
-                    server.epochs = Some(1 << next_epoch);
+                    server.epochs[0] = next_epoch;
+                    server.id = Some(next_id);
+                    next_id += 1;
                 }
                 Start::Legacy => (server.lock, server.curr) = (Some(0), Some(Ticket(0))),
             }
@@ -150,30 +177,21 @@ impl World {
             restarts: config.restarts,
             evictions: config.evictions,
             cuts: config.cuts,
+            no_memory: config.no_memory,
             database: config.database_faults,
+            noop_commits: config.noop_commits,
+            goes_back: config.goes_back,
         };
-        let (database, spool, acknowledged, taken, lost, starved) = (Database::EMPTY, 0, 0, 0, 0, 0);
+        let (database, spool, acknowledged, taken, lost, short) = (Database::EMPTY, 0, 0, 0, 0, 0);
         let turned_away = false;
-        let shared = Shared { servers, database, spool, acknowledged, taken, lost, starved, turned_away, next_epoch };
+        let shared =
+            Shared { servers, database, spool, acknowledged, taken, lost, short, turned_away, next_epoch, next_id };
         World { shared, actors, faults }
     }
 
-    /// Whether somebody alive is between taking and freeing the lock.
-    fn lock_is_held(&self, server: u8) -> bool {
-        self.actors.iter().any(|actor| match actor {
-            Actor::Script(script) => server == 0 && script.holds_lock(),
-            Actor::Flusher(flusher) => flusher.server == server && flusher.holds_lock,
-            _ => false,
-        })
-    }
-
-    fn waits(&self, server: u8) -> bool {
-        let scripts = self
-            .actors
-            .iter()
-            .any(|actor| server == 0 && matches!(actor, Actor::Script(script) if script.holds_lock()));
-        scripts
-            || self.shared.servers[usize::from(server)].lock.is_some_and(|lock| lock > 0) && self.lock_is_held(server)
+    /// Whether a script is between taking and freeing the lock.
+    fn lock_is_held(&self) -> bool {
+        self.actors.iter().any(|actor| matches!(actor, Actor::Script(script) if script.holds_lock()))
     }
 
     pub fn is_quiet(&self) -> bool {
@@ -205,11 +223,11 @@ impl World {
             return actions.push(step(Fate::NeverSent));
         }
         actions.push(step(Fate::Answered));
-        if voter.at == voter::At::Fill
-            && config.restarts + config.deaths == 0
-            && !config.has(crate::config::Bug::SameTicketAgain)
-        {
+        if voter.may_oversleep(config) {
             actions.push(Action::Oversleep(index));
+        }
+        if self.faults.no_memory > 0 && voter.needs_memory(config, &self.shared) {
+            actions.push(step(Fate::NoMemory));
         }
         let budget = match voter.at {
             voter::At::Store => self.faults.database,
@@ -221,27 +239,43 @@ impl World {
         }
     }
 
-    fn flusher_steps(&self, index: usize, flusher: &Flusher, actions: &mut Vec<Action>) {
+    fn flusher_steps(&self, config: &Config, index: usize, flusher: &Flusher, actions: &mut Vec<Action>) {
         use flusher::At;
-        let step = |fate| Action::Step(index, Where::Flusher(flusher.at), fate);
+        let mut add = |fate| actions.push(Action::Step(index, Where::Flusher(flusher.at), fate));
         let adrift = self.shared.database.open[usize::from(flusher.number)].is_some_and(|open| open.adrift);
-        let waits = flusher.at == At::Lock && self.waits(flusher.server);
-        if flusher.at == At::Done || waits && !flusher.broken || adrift {
+        if flusher.at == At::Done || adrift {
             return;
         }
-        if flusher.broken && !flusher.is_at_the_database() {
-            return actions.push(step(Fate::NeverSent));
+        if !flusher.is_at_the_database() && flusher.is_broken() {
+            return add(Fate::NeverSent);
         }
-        actions.push(step(Fate::Answered));
+        add(Fate::Answered);
+        let server = &self.shared.servers[usize::from(flusher.server.min(config.servers - 1))];
+        let needs_memory = match flusher.at {
+            At::Server | At::Connect => server.id.is_none(),
+            At::Shadow => server.legacy.is_none(),
+            At::LeaveRestore => server.legacy.is_none(),
+            At::Record | At::Close | At::LeaveMove => true,
+            _ => false,
+        };
+        if needs_memory && self.faults.no_memory > 0 {
+            add(Fate::NoMemory);
+        }
         match flusher.at {
-            At::Commit if self.faults.database > 0 => {
-                actions.extend([step(Fate::AnswerLost), step(Fate::NeverSent), step(Fate::Adrift)]);
-            }
-            At::SpoolCommit if self.faults.database > 0 => {
-                actions.extend([step(Fate::AnswerLost), step(Fate::NeverSent)]);
+            At::Row if config.keep && flusher.rounds == 0 => add(Fate::Early),
+            At::Commit | At::SpoolCommit | At::SpoolAgain => {
+                if self.faults.database > 0 {
+                    [Fate::AnswerLost, Fate::NeverSent].into_iter().for_each(&mut add);
+                }
+                if self.faults.database > 0 && flusher.at == At::Commit {
+                    add(Fate::Adrift);
+                }
+                if self.faults.noop_commits > 0 {
+                    add(Fate::Noop);
+                }
             }
             _ if !flusher.is_at_the_database() && self.faults.cuts > 0 => {
-                actions.extend([step(Fate::AnswerLost), step(Fate::NeverSent)]);
+                [Fate::AnswerLost, Fate::NeverSent].into_iter().for_each(add);
             }
             _ => {}
         }
@@ -249,13 +283,7 @@ impl World {
 
     fn evictable(&self, config: &Config, key: Key) -> bool {
         // Without a lock or a counter a script begins the numbers anew, over whatever is queued: the notes' own.
-        let Key::Slot(ticket) = key else {
-            return !matches!(key, Key::Lock | Key::Curr | Key::Legacy) || config.scripts == 0;
-        };
-        // A tombstone lasts longer than anybody holds a ticket: that much the protocol asks of the server.
-        let held = |actor: &Actor| matches!(actor, Actor::Voter(voter) if voter.holds() == Some(ticket));
-        let closed = self.shared.servers.iter().any(|server| server.slot(ticket) == Slot::Closed);
-        config.has(crate::config::Bug::TicketsLiveForever) || !(closed && self.actors.iter().any(held))
+        !matches!(key, Key::Lock | Key::Curr | Key::Legacy) || config.scripts == 0
     }
 
     fn restart(&mut self, config: &Config, server: u8) {
@@ -264,7 +292,12 @@ impl World {
         for actor in &mut self.actors {
             match actor {
                 Actor::Voter(voter) if voter.connected && voter.server(config) == Some(server) => voter.broken = true,
-                Actor::Flusher(flusher) if flusher.connected && flusher.server == server => flusher.broken = true,
+                Actor::Flusher(flusher) if flusher.server == server => {
+                    flusher.broken |= flusher.connected;
+                    if flusher.reader != Reader::None {
+                        flusher.reader = Reader::Broken;
+                    }
+                }
                 Actor::Script(script) if script.at != script::At::Lock => script.end(),
                 _ => {}
             }
@@ -287,12 +320,16 @@ impl Model for Config {
                 Actor::Nobody => {}
                 Actor::Voter(voter) => world.voter_steps(self, index, voter, actions),
                 Actor::Script(script) => {
-                    let waits = script.at == script::At::Lock && world.waits(0);
+                    let waits = script.at == script::At::Lock && world.lock_is_held();
+                    let step = |fate| Action::Step(index, Where::Script(script.at), fate);
                     if script.at != script::At::Done && !waits {
-                        actions.push(Action::Step(index, Where::Script(script.at), Fate::Answered));
+                        actions.push(step(Fate::Answered));
+                    }
+                    if script.at == script::At::Fill && world.faults.no_memory > 0 {
+                        actions.push(step(Fate::NoMemory));
                     }
                 }
-                Actor::Flusher(flusher) => world.flusher_steps(index, flusher, actions),
+                Actor::Flusher(flusher) => world.flusher_steps(self, index, flusher, actions),
             }
             if actions.len() > before && world.faults.deaths > 0 {
                 actions.push(Action::Die(index));
@@ -302,6 +339,14 @@ impl Model for Config {
             if open.is_some_and(|open| open.adrift) {
                 actions.extend([Action::Resolve(index, true), Action::Resolve(index, false)]);
             }
+        }
+        let database = &world.shared.database;
+        // Only before a commit does it make a difference when it is taken.
+        if world.faults.goes_back && database.open.iter().any(Option::is_some) {
+            actions.push(Action::Snapshot);
+        }
+        if database.snapshot.is_some_and(|snapshot| snapshot != database.committed) {
+            actions.push(Action::GoBack);
         }
         for (number, server) in (0..self.servers).zip(&world.shared.servers) {
             if world.faults.restarts > 0 && *server != Memcached::EMPTY {
@@ -319,31 +364,24 @@ impl Model for Config {
         match action {
             Action::Step(index, _, fate) => {
                 let World { shared, actors, faults } = &mut next;
-                let budget = match &mut actors[index] {
-                    Actor::Nobody => return None,
-                    Actor::Voter(voter) => {
-                        let budget = match voter.at {
-                            voter::At::Store => Some(&mut faults.database),
-                            _ => (!voter.broken).then_some(&mut faults.cuts),
-                        };
-                        voter.step(self, shared, fate);
-                        budget
-                    }
-                    Actor::Script(script) => {
-                        script.step(shared);
-                        None
-                    }
-                    Actor::Flusher(flusher) => {
-                        let budget = match flusher.is_at_the_database() {
-                            true => Some(&mut faults.database),
-                            false => (!flusher.broken).then_some(&mut faults.cuts),
-                        };
-                        flusher.step(self, shared, fate);
-                        budget
-                    }
+                let (at_database, broken) = match &actors[index] {
+                    Actor::Voter(voter) => (voter.at == voter::At::Store, voter.broken),
+                    Actor::Flusher(flusher) => (flusher.is_at_the_database(), flusher.is_broken()),
+                    Actor::Nobody | Actor::Script(_) => (false, false),
                 };
-                if let Some(budget) = budget.filter(|_| fate != Fate::Answered) {
-                    *budget -= 1;
+                match &mut actors[index] {
+                    Actor::Nobody => return None,
+                    Actor::Voter(voter) => voter.step(self, shared, fate),
+                    Actor::Script(script) => script.step(shared, fate == Fate::NoMemory),
+                    Actor::Flusher(flusher) => flusher.step(self, shared, fate),
+                }
+                match fate {
+                    Fate::Answered | Fate::Early => {}
+                    Fate::NoMemory => faults.no_memory -= 1,
+                    Fate::Noop => faults.noop_commits -= 1,
+                    _ if at_database => faults.database -= 1,
+                    _ if broken => {}
+                    _ => faults.cuts -= 1,
                 }
             }
             Action::Oversleep(index) => {
@@ -374,10 +412,15 @@ impl Model for Config {
                 next.shared.servers[usize::from(server)].forget(key);
                 next.shared.note_losses(self, &before);
             }
-            Action::Resolve(index, commits) => match commits {
-                true => next.shared.database.commit(self, index),
-                false => next.shared.database.roll_back(index),
-            },
+            Action::Snapshot => {
+                next.faults.goes_back = false;
+                next.shared.database.take_snapshot();
+            }
+            Action::GoBack => next.shared.database.go_back(),
+            Action::Resolve(index, true) => {
+                next.shared.database.commit(self, index);
+            }
+            Action::Resolve(index, false) => next.shared.database.roll_back(index),
         }
         Some(next)
     }
