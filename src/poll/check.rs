@@ -35,6 +35,7 @@ pub enum Kind {
     ServerDown,
     DatabaseDown,
     Spool,
+    WrongSettings,
     Missing,
     SeveralServers,
     OneServer,
@@ -75,6 +76,9 @@ pub fn problems(status: &Status, limits: &Limits) -> Vec<Problem> {
     }
     for (server, message) in repeated_servers(status) {
         found.push(Problem { kind: Kind::OneServer, server: Some(server), message });
+    }
+    for setting in &status.wrong_settings {
+        found.push(general(Kind::WrongSettings, setting.clone()));
     }
     for missing in &status.missing {
         let server = Some(missing.server.clone());
@@ -260,6 +264,7 @@ mod tests {
             spool_files: Some(0),
             spool_oldest_ms: None,
             dead_letters: Some(0),
+            wrong_settings: Vec::new(),
             missing: Vec::new(),
         }
     }

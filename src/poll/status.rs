@@ -10,11 +10,14 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use crate::queue::health::{Health, health, takes_votes};
-use crate::queue::{self, Address, Connection, Keys, ServerId, Ticket, known_server_id, server_id};
+use crate::queue::{self, Address, Connection, Keys, Owner, ServerId, Ticket, known_server_id, server_id};
 use crate::store::{self, Store};
 
-use super::ballot::time_text;
+use super::ballot::{IdentityKey, time_text};
 use super::known::{KnownQueue, Stranded, stranded};
+use super::owner;
+use super::secret::{self, CheckError};
+use super::site::Site;
 use super::spool::{Spool, SpoolError};
 use super::waiting::Waiting;
 
@@ -108,6 +111,9 @@ pub struct Status {
     pub spool_oldest_ms: Option<i64>,
     /// Dead letters in the database.
     pub dead_letters: Option<u64>,
+    /// Settings under which votes are lost, counted twice or never counted: of the database, the voter secret, and the
+    /// database that a queue belongs to. One sentence each.
+    pub wrong_settings: Vec<String>,
     /// Entries that were counted and deleted before the database went back to an earlier state, by queue.
     pub missing: Vec<Missing>,
 }
@@ -125,6 +131,8 @@ pub struct Missing {
 
 /// What the database knows.
 struct Stored {
+    this: Owner,
+    wrong_settings: Vec<String>,
     queues: Vec<KnownQueue>,
     missing: Vec<Missing>,
     dead_letters: u64,
@@ -132,15 +140,10 @@ struct Stored {
 }
 
 /// Looks at everything. Failures are part of the status.
-pub fn status(
-    addresses: &[Address],
-    keys: &Keys,
-    timeout: Duration,
-    copies: usize,
-    store: Result<Box<dyn Store>, store::Error>,
-    spool: &Spool,
-) -> Status {
-    let database = store.and_then(|mut store| look_at_store(store.as_mut()));
+pub fn status(site: &Site, store: Result<Box<dyn Store>, store::Error>) -> Status {
+    let Site { memcached: addresses, keys, timeout, copies, spool, .. } = site;
+    let (timeout, copies) = (*timeout, *copies);
+    let database = store.and_then(|mut store| look_at_store(store.as_mut(), &site.identity_key));
     let known = database.as_ref().map(|stored| stored.queues.as_slice()).unwrap_or_default();
     let servers: Vec<ServerStatus> = std::thread::scope(|scope| {
         let looks: Vec<_> =
@@ -151,6 +154,12 @@ pub fn status(
     let ids: Vec<_> = servers.iter().filter_map(|server| ServerId::parse(server.server_id.as_deref()?)).collect();
     let stranded = stranded(known, addresses, &ids, keys, timeout);
     let spooled = look_at_spool(spool);
+    let mut wrong_settings = database.as_ref().map(|stored| stored.wrong_settings.clone()).unwrap_or_default();
+    if let Ok(stored) = &database {
+        let mut servers = site.servers();
+        let foreign = owner::check_all(&mut servers, Some(stored.this.id), &stored.this.to_string()).err();
+        wrong_settings.extend(foreign.map(|error| error.to_string()));
+    }
     Status {
         copies,
         copies_possible: copies.min(distinct(&servers)),
@@ -161,19 +170,26 @@ pub fn status(
         spool_oldest_ms: spooled.ok().and_then(|(_, oldest)| oldest),
         dead_letters: database.as_ref().ok().map(|stored| stored.dead_letters),
         open_polls: database.as_ref().ok().map(|stored| stored.open_polls),
+        wrong_settings,
         missing: database.as_ref().map(|stored| stored.missing.clone()).unwrap_or_default(),
         database_error: database.err().map(|error| error.to_string()),
     }
 }
 
-fn look_at_store(store: &mut dyn Store) -> Result<Stored, store::Error> {
+fn look_at_store(store: &mut dyn Store, key: &IdentityKey) -> Result<Stored, store::Error> {
+    let (this, mut wrong_settings) = (owner::of(store)?, store.unsafe_settings()?);
+    match secret::check(store, key) {
+        Ok(()) => {}
+        Err(CheckError::Refused(refusal)) => wrong_settings.push(refusal.to_string()),
+        Err(CheckError::Store(error)) => return Err(error),
+    }
     let (polls, now_ms) = (store.polls()?, super::now_ms());
     let open_polls = polls.iter().filter(|poll| poll.is_open_at(now_ms)).count() as u64;
     let rows = store.queues()?;
     let queues = rows.iter().filter_map(KnownQueue::of_row).collect();
     let missing = rows.into_iter().filter(|row| row.missing > 0);
     let missing = missing.map(|row| Missing { queue: row.name, server: row.server, entries: row.missing }).collect();
-    Ok(Stored { queues, missing, dead_letters: store.dead_letter_count()?, open_polls })
+    Ok(Stored { this, wrong_settings, queues, missing, dead_letters: store.dead_letter_count()?, open_polls })
 }
 
 /// How many files there are, and for how many milliseconds the oldest has been there.

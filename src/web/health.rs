@@ -34,7 +34,7 @@ impl Health {
     async fn status(&self) -> Option<Arc<Status>> {
         let read = |site: &mut Site| {
             let store = store::open(&site.database, DATABASE_PATIENCE);
-            Some(status(&site.memcached, &site.keys, site.timeout, site.copies, store, &site.spool).into())
+            Some(status(site, store).into())
         };
         self.0.look(read).await.ok()
     }

@@ -86,9 +86,11 @@ impl Args {
             settings.check_servers()?;
         }
         let settings = match &self.command {
-            Command::Create(_) | Command::Vote(_) | Command::Flush(_) | Command::DeadLetters(_) => {
-                secret::find(settings)?
-            }
+            Command::Create(_)
+            | Command::Vote(_)
+            | Command::Flush(_)
+            | Command::Status(_)
+            | Command::DeadLetters(_) => secret::find(settings)?,
             // The service makes a secret where there is none; the others read nothing that needs it.
             _ => settings,
         };

@@ -85,8 +85,7 @@ impl Args {
             store?.forget_missing()?;
             return Ok(());
         }
-        let status =
-            status(&settings.memcached, &settings.keys, settings.timeout, settings.copies, store, &settings.spool);
+        let status = status(&settings, store);
         if self.check {
             return self.check(&status, out);
         }
@@ -154,6 +153,7 @@ fn print(status: &Status, settings: &Settings, out: &mut Output) -> Result<()> {
         warn_of(server, out);
     }
     repeated_servers(status).iter().for_each(|(_, message)| out.warning(message));
+    status.wrong_settings.iter().for_each(|setting| out.warning(setting));
     status.missing.iter().for_each(|missing| out.warning(missing_text(missing)));
     status.stranded.iter().for_each(|queue| out.warning(stranded_text(queue)));
     let unknown = || "unknown".to_string();
