@@ -61,7 +61,7 @@ fn what_was_cast_before_closing_counts_whenever_it_is_flushed_and_what_came_long
     let ticket = talk.incr("poll-queue-curr").unwrap();
     let late = r#"{"poll":"now","picks":["no"],"voter":"late","at":4102444800000}"#;
     talk.set(&format!("poll-queue-key-{ticket}"), late);
-    let flushed = site.json(&["poll", "flush"]);
+    let flushed = site.flush_partly();
     assert_eq!((&flushed["counted"], &flushed["dead_letters"]), (&json!(1), &json!(1)));
     assert_eq!(talk.get(&format!("poll-queue-key-{ticket}")), None);
     assert_eq!(site.status()["dead_letters"], json!(1));
