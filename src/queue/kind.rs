@@ -44,7 +44,9 @@ pub(super) fn why_silent(address: &Address, timeout: Duration) -> Option<String>
     if ask(address, &client_hello(), limit)?.bytes.get(..2).is_some_and(|start| matches!(start, [0x15 | 0x16, 3])) {
         return Some("it speaks TLS, and weir does not; give it a plain listener (memcached -l notls:ADDRESS)".into());
     }
-    if ask(address, &BINARY, limit)?.bytes.first() == Some(&0x81) {
+    // A server of both protocols answers this too, and its answer in text may have been lost, so it is asked for it again.
+    let is_binary = ask(address, &BINARY, limit)?.bytes.first() == Some(&0x81);
+    if is_binary && ask(address, TEXT, limit)?.bytes.is_empty() {
         return Some(
             "it speaks only the binary protocol, as with a login (-S) or -B binary; weir needs the text protocol, \
              without a login"
@@ -95,6 +97,11 @@ fn of_text(answer: &Answer) -> Option<String> {
     let text = String::from_utf8_lossy(&answer.bytes);
     let mut lines = text.split("\r\n");
     let first = lines.next().unwrap_or_default();
+    let is_cut = !text.contains('\n') && ANSWERS.iter().any(|word| word.starts_with(first) || first.starts_with(word));
+    // What a connection that broke has left of an answer proves nothing.
+    if is_cut || answer.closed && second_is_missing(&text) && has_meta_protocol(first) {
+        return None;
+    }
     // An empty last line is what comes after the end of the one before it.
     let second = lines.next().filter(|line| !line.is_empty());
     match (first.strip_prefix("VERSION "), second) {
@@ -114,6 +121,19 @@ fn of_text(answer: &Answer) -> Option<String> {
         }
         (None, _) => Some(format!("it is no memcached server: it answered {}", shown(first.trim_end()))),
     }
+}
+
+/// How memcached's answers to [`TEXT`] begin.
+const ANSWERS: [&str; 4] = ["VERSION ", "ERROR", "SERVER_ERROR", "CLIENT_ERROR"];
+
+fn second_is_missing(text: &str) -> bool {
+    text.split("\r\n").nth(1).is_none_or(str::is_empty)
+}
+
+/// Whether a line names a version of memcached that has all of the meta protocol.
+fn has_meta_protocol(line: &str) -> bool {
+    let mut numbers = line.trim_start_matches("VERSION ").split('.').map(|number| number.parse::<u32>());
+    matches!((numbers.next(), numbers.next()), (Some(Ok(major)), Some(Ok(minor))) if (major, minor) >= (1, 6))
 }
 
 /// The shortest start of a TLS handshake that every server answers, if only with an alert.
@@ -144,6 +164,11 @@ mod tests {
         for (good, closed) in [
             (&b"VERSION 1.6.18\r\nNF\r\n"[..], false),
             (b"VERSION 1.6.18\r\n", false),
+            (b"VERSION 1.6.18\r\n", true),
+            (b"VERSION 1.6.18\r\nN", true),
+            (b"VERSION ", true),
+            (b"VER", true),
+            (b"SERVER_ERR", true),
             (b"ERROR Too many open connections\r\n", true),
             (b"SERVER_ERROR no servers available\r\n", true),
         ] {

@@ -77,10 +77,10 @@ pub enum DrainError {
         /// What is wrong with it.
         source: serde_json::Error,
     },
-    /// An address led to another server each time.
+    /// Every connection to an address reached another server.
     #[error(
-        "memcached {0}: several servers answer at this address, and no two connections reached the same one; its queue \
-         was left as it is. Give each server an address of its own"
+        "memcached {0}: no second connection reached the same server; the rest of its queue was left as it is. If the \
+         server was not restarted just now, several servers answer at this address: give each its own"
     )]
     SeveralServers(Address),
 }
