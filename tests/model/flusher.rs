@@ -9,7 +9,7 @@
 //! | [`At::Connect`] | `Drain::connect_again` |
 //! | [`At::Read`] | `queue::reader::fetch`, slot by slot |
 //! | [`At::Begin`], [`At::Commit`] | `Drain::write`, `Drain::write_slots`, `store::fold` |
-//! | [`At::ForgetShadow`] | the end of `Drain::read_left_epochs` |
+//! | [`At::ForgetShadow`] | `queue::reader::forget_shadow` |
 //! | [`At::LeaveRecords`] to [`At::LeaveRestore`] | `queue::reader::leave_legacy_epoch` |
 //! | [`At::SpoolCommit`], [`At::SpoolAgain`], [`At::SpoolRemove`] | `Flusher::drain_spool` |
 //! | [`Stage`] | the order in which `Drain::run` does all this |
@@ -221,8 +221,12 @@ impl Flusher {
     /// The position is known: what is there to be read?
     pub fn plan(&mut self, config: &Config, shared: &Shared) {
         let seen = self.seen();
-        if let Some(shadow) = self.shadow.filter(|_| self.legacy && !config.has(Bug::LegacyHolesStay)) {
-            self.slots.forget_legacy_except(tickets(shadow, shadow.epoch_end()));
+        let shadow = self.shadow.filter(|_| self.legacy).map(|shadow| tickets(shadow, shadow.epoch_end()));
+        if let Some(shadow) = shadow {
+            self.slots.forget_kept_legacy_except(shadow);
+        }
+        if config.has(Bug::ForgetHolesFirst) && self.legacy {
+            self.forget_legacy_holes();
         }
         if config.has(Bug::AlarmByTicket) {
             self.gone_back = self.deleted.and_then(|record| record.last).map_or(0, |deleted| {
@@ -252,6 +256,13 @@ impl Flusher {
         self.go_on(config, shared);
     }
 
+    /// Forgets holes of epoch 0 under another shadow, once its numbers are read anew.
+    fn forget_legacy_holes(&mut self) {
+        if let Some(shadow) = self.shadow {
+            self.slots.forget_legacy_holes_except(tickets(shadow, shadow.epoch_end()));
+        }
+    }
+
     /// The slots after the head, up to the counter. Mirrors `Drain::main_range`.
     fn main_range(&self) -> Tickets {
         let Some(last) = self.last else { return 0 };
@@ -275,19 +286,25 @@ impl Flusher {
                 Stage::Old => Stage::Unread,
                 Stage::Unread if self.unread != 0 => Stage::Unread,
                 Stage::Unread => Stage::Orphans,
-                Stage::Orphans => Stage::Forget,
-                Stage::Forget => Stage::Main,
+                Stage::Orphans if config.has(Bug::ForgetShadowFirst) => Stage::Forget,
+                Stage::Orphans => Stage::Main,
+                Stage::Forget if config.has(Bug::ForgetShadowFirst) => Stage::Main,
+                Stage::Forget => Stage::Leave,
                 Stage::Main => Stage::Slots,
                 Stage::Slots => Stage::Again,
                 Stage::Again => Stage::DueAgain,
                 Stage::DueAgain => Stage::SlotsAgain,
-                Stage::SlotsAgain | Stage::Leave => Stage::Leave,
+                Stage::SlotsAgain if config.has(Bug::ForgetShadowFirst) => Stage::Leave,
+                Stage::SlotsAgain => Stage::Forget,
+                Stage::Leave => Stage::Leave,
             };
             let left = |slots| Reading { slots, until_empty: true, ..Reading::NONE };
             let reading = match stage {
                 Stage::Holes | Stage::LegacyHoles if !self.early => {
                     let legacy = stage == Stage::LegacyHoles;
-                    Reading { slots: self.slots.holes(legacy), legacy, holes: true, ..Reading::NONE }
+                    let anew = self.shadow.filter(|_| legacy && !config.has(Bug::LegacyHolesStay));
+                    let current = anew.map_or(!0, |shadow| tickets(shadow, shadow.epoch_end()));
+                    Reading { slots: self.slots.holes(legacy) & current, legacy, holes: true, ..Reading::NONE }
                 }
                 Stage::Old => left(std::mem::take(&mut self.old)),
                 Stage::Unread if self.unread != 0 => {
@@ -297,6 +314,9 @@ impl Flusher {
                 }
                 Stage::Orphans => Reading { legacy: true, ..left(self.orphans) },
                 Stage::Main => {
+                    if !config.has(Bug::LegacyHolesStay) {
+                        self.forget_legacy_holes();
+                    }
                     let legacy = self.legacy && self.shadow.is_some();
                     Reading { slots: self.main_range(), legacy, ..Reading::NONE }
                 }
@@ -329,7 +349,7 @@ impl Flusher {
                 Stage::Again => {
                     let leaves = self.legacy && !config.has(Bug::LeaveOnCommit);
                     if config.keep && !self.slots.keeps_legacy() && !leaves {
-                        self.stage = Stage::Leave;
+                        self.stage = Stage::SlotsAgain;
                     } else if !config.has(Bug::DeleteOnCommit) {
                         self.at = At::RowAgain;
                         return;

@@ -73,7 +73,7 @@ fn any_key_is_evicted() {
 
 #[test]
 fn any_key_is_evicted_under_a_counter_that_a_script_began() {
-    holds(Config { start: Start::Legacy, evictions: 1, attempts: 1, window: 3, ..CALM });
+    holds(Config { start: Start::Legacy, evictions: 1, attempts: 2, voters: 1, window: 3, ..CALM });
     holds(Config { start: Start::Legacy, evictions: 1, deaths: 1, voters: 1, flushes: 2, window: 4, ..CALM });
 }
 
@@ -112,23 +112,16 @@ fn scripts_of_the_notes_take_part() {
 
 #[test]
 fn a_script_begins_the_queue() {
-    holds(Config { start: Start::Nothing, scripts: 1, voters: 1, flushes: 2, window: 4, ..CALM });
-    holds(Config {
-        start: Start::Legacy,
-        scripts: 1,
-        messages: 2,
-        voters: 1,
-        restarts: 1,
-        attempts: 2,
-        window: 4,
-        ..CALM
-    });
+    let begins = Config { start: Start::Nothing, scripts: 1, voters: 1, attempts: 1, window: 4, ..CALM };
+    holds(Config { deaths: 1, ..begins });
+    holds(Config { deaths: 1, flushes: 2, voters: 0, ..begins });
+    holds(Config { start: Start::Legacy, messages: 2, restarts: 1, ..begins });
 }
 
 #[test]
 fn first_flushes_meet_over_a_shadow_epoch() {
-    holds(Config { start: Start::Nothing, flushers: 2, voters: 1, window: 3, ..CALM });
-    holds(Config { start: Start::Legacy, flushers: 2, voters: 1, attempts: 2, window: 3, ..CALM });
+    holds(Config { start: Start::Nothing, flushers: 2, voters: 1, attempts: 1, window: 3, ..CALM });
+    holds(Config { start: Start::Legacy, flushers: 2, voters: 1, attempts: 1, window: 3, ..CALM });
 }
 
 #[test]
@@ -193,4 +186,12 @@ fn more_of_everything() {
     holds(Config { evictions: 1, deaths: 1, voters: 1, ..larger });
     holds(Config { evictions: 1, flushers: 1, flushes: 2, ..larger });
     holds(Config { start: Start::Legacy, scripts: 1, deaths: 1, voters: 1, ..larger });
+    holds(Config { start: Start::Legacy, evictions: 1, attempts: 2, window: 3, ..CALM });
+    holds(Config { start: Start::Legacy, flushers: 2, voters: 1, attempts: 2, window: 3, ..CALM });
+    holds(Config { start: Start::Nothing, scripts: 1, voters: 1, attempts: 3, flushes: 2, window: 4, ..CALM });
+    holds(Config { start: Start::Nothing, scripts: 1, voters: 1, attempts: 1, flushers: 2, window: 4, ..CALM });
+    holds(Config { start: Start::Nothing, no_memory: 2, deaths: 1, voters: 1, window: 3, ..larger });
+    holds(Config { keep: true, goes_back: true, flushes: 2, window: 2, ..larger });
+    holds(Config { goes_back: true, deaths: 1, flushers: 2, flushes: 2, ..CALM });
+    holds(Config { cuts: 2, flushes: 2, voters: 1, ..larger });
 }

@@ -76,6 +76,20 @@ fn holes_of_epoch_0_kept_when_its_numbers_begin_anew() {
 }
 
 #[test]
+fn a_shadow_forgotten_before_what_was_read_under_it_is_deleted() {
+    let config = Config { start: Start::Nothing, scripts: 1, voters: 0, deaths: 1, flushes: 2, window: 3, ..CALM };
+    finds(Bug::ForgetShadowFirst, ONCE, config);
+}
+
+/// Some minutes of a debug build.
+#[test]
+#[ignore = "takes long; run with --release"]
+fn holes_of_epoch_0_forgotten_before_its_numbers_are_read_anew() {
+    let scripts = Config { start: Start::Legacy, scripts: 1, messages: 2, voters: 0, window: 3, ..CALM };
+    finds(Bug::ForgetHolesFirst, COUNTED, Config { flushers: 2, deaths: 1, ..scripts });
+}
+
+#[test]
 fn deletions_not_recorded() {
     finds(Bug::NoRecord, REPORTED, Config { goes_back: true, voters: 1, attempts: 2, ..CALM });
 }
@@ -174,7 +188,7 @@ fn tickets_of_scripts_kept_as_they_are() {
 
 #[test]
 fn epoch_0_left_and_not_read_on() {
-    let config = Config { start: Start::Legacy, evictions: 1, attempts: 1, window: 3, ..CALM };
+    let config = Config { start: Start::Legacy, evictions: 1, voters: 1, attempts: 2, window: 3, ..CALM };
     finds(Bug::NoLegacySalvage, COUNTED, config);
 }
 
