@@ -4,28 +4,35 @@
 //! The checker (`stateright`) walks through every state that these machines and the faults of a [`config::Config`] can
 //! reach. Faults strike between any two steps, as often as the configuration says: a process dies; a memcached
 //! server restarts, which takes all it had and every connection to it; a key is evicted; a request or an answer is
-//! lost; a transaction aborts, or commits unheard, or drifts on until the database makes up its mind.
+//! lost; memcached has no memory for what is to be stored; a transaction aborts, or commits unheard, or drifts on until
+//! the database makes up its mind, or answers OK and commits nothing; the database is put back to an earlier state.
 //!
 //! What must hold is in [`properties`]; that it would be noticed if it did not is shown in [`seeded`]; that nobody goes
 //! round for ever in [`ends`].
 //!
 //! # What the model takes for granted
-//! - A tombstone outlives every ticket (`TOMBSTONE_SECONDS` and `TICKET_LIFE`), also on a server that evicts.
+//! - A hole is read again for longer than anybody holds a ticket (`LOOKS` and `TICKET_LIFE`), and every flush reads all
+//!   holes, but for the early ones of a configuration that keeps entries.
 //! - Fewer tickets are in flight than slots are looked through behind an epoch that was left (`EMPTY_RUN`).
 //! - A lock is taken over only from a holder that is dead, and a script that found no lock is not met by another script
-//!   or by a flush that takes the lock before it has stored its first message.
+//!   before it has stored its first message.
 //! - With scripts about, neither the lock, the counter nor `P-legacy` is evicted: the scripts would begin the numbers anew.
+//! - With scripts about, a server has memory for what the scripts' lock and counter hold.
+//! - With `keep`, an entry that was committed after the state to which the database goes back is not due before it does.
+//! - Of a voter's own transaction the answer is believed.
 //!
 //! # What it leaves out
-//! Polls and their definitions, totals, ballots that are refused, several ballots in one entry, and `--locked`, whose
-//! writer does what a script and a voter do.
+//! Polls and their definitions, totals, ballots that are refused, several ballots in one entry, several servers behind
+//! one address, how often a hole is read again, and `--locked`, whose writer does what a script and a voter do.
 
 #![allow(clippy::unwrap_used, reason = "a helper fails its test by panicking, as the test itself does")]
 
+mod actions;
 mod config;
 mod database;
 mod ends;
 mod flusher;
+mod flusher_course;
 mod flusher_steps;
 mod memcached;
 mod properties;

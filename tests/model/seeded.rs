@@ -198,3 +198,22 @@ fn more_tickets_in_flight_than_are_looked_for() {
     let checker = config.checker().finish_when(HasDiscoveries::AnyFailures).spawn_bfs().join();
     checker.assert_any_discovery(COUNTED);
 }
+
+/// What the checker found in the code, which does so until it is mended: each of these is to be taken out here then. The
+/// tests above show the same mistakes one by one, and that the protocol holds without them.
+#[test]
+#[ignore = "fails until src is mended"]
+fn the_code_makes_none_of_these_mistakes() {
+    let still_made = [
+        Bug::AlarmByTicket,
+        Bug::HeadPastTheEnd,
+        Bug::RecordAfter,
+        Bug::LeaveOnCommit,
+        Bug::LeaveUnread,
+        Bug::OneNumbering,
+        Bug::FoundStaysHole,
+        Bug::ForgetShadowFirst,
+        Bug::ForgetHolesFirst,
+    ];
+    assert!(still_made.is_empty(), "{still_made:?}");
+}
