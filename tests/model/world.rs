@@ -92,6 +92,7 @@ impl Shared {
 
 /// Somebody who takes part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[allow(clippy::large_enum_variant, reason = "a state is copied whole")]
 pub enum Actor {
     Nobody,
     Voter(Voter),
