@@ -43,6 +43,10 @@ pub enum Bug {
     AlarmByTicket,
     /// What is deleted is recorded after it was deleted.
     RecordAfter,
+    /// The shadow is forgotten before what was read under it is deleted.
+    ForgetShadowFirst,
+    /// Holes of epoch 0 are forgotten before its numbers are read anew under the shadow that there is now.
+    ForgetHolesFirst,
     /// Holes of epoch 0 are kept when its numbers begin anew.
     LegacyHolesStay,
     /// What was deleted is not recorded on the server.

@@ -138,8 +138,12 @@ impl SlotMap {
         self.kept[1] &= !due_legacy;
     }
 
-    pub fn forget_legacy_except(&mut self, shadow: Tickets) {
+    /// Legacy writers have begun the numbers of epoch 0 anew: what is kept there is under other numbers now.
+    pub fn forget_kept_legacy_except(&mut self, shadow: Tickets) {
         self.kept[1] &= shadow;
+    }
+
+    pub fn forget_legacy_holes_except(&mut self, shadow: Tickets) {
         self.holes[1] &= shadow;
     }
 

@@ -50,7 +50,7 @@ fn everybody_comes_to_an_end() {
         Config { deaths: 1, flushers: 2, voters: 1, ..CALM },
         Config { restarts: 1, cuts: 1, voters: 1, ..CALM },
         Config { evictions: 1, voters: 1, flushes: 2, window: 4, ..CALM },
-        Config { start: Start::Nothing, scripts: 1, voters: 1, window: 4, ..CALM },
+        Config { start: Start::Nothing, scripts: 1, voters: 1, attempts: 1, window: 4, ..CALM },
         Config { start: Start::Nothing, no_memory: 1, voters: 2, attempts: 1, ..CALM },
         Config { noop_commits: 1, flushers: 2, voters: 1, attempts: 1, ..CALM },
         Config { keep: true, goes_back: true, flushes: 2, voters: 1, attempts: 2, ..CALM },

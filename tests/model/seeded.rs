@@ -76,6 +76,20 @@ fn holes_of_epoch_0_kept_when_its_numbers_begin_anew() {
 }
 
 #[test]
+fn a_shadow_forgotten_before_what_was_read_under_it_is_deleted() {
+    let config = Config { start: Start::Nothing, scripts: 1, voters: 0, deaths: 1, flushes: 2, window: 3, ..CALM };
+    finds(Bug::ForgetShadowFirst, ONCE, config);
+}
+
+/// Some minutes of a debug build.
+#[test]
+#[ignore = "takes long; run with --release"]
+fn holes_of_epoch_0_forgotten_before_its_numbers_are_read_anew() {
+    let scripts = Config { start: Start::Legacy, scripts: 1, messages: 2, voters: 0, window: 3, ..CALM };
+    finds(Bug::ForgetHolesFirst, COUNTED, Config { flushers: 2, deaths: 1, ..scripts });
+}
+
+#[test]
 fn deletions_not_recorded() {
     finds(Bug::NoRecord, REPORTED, Config { goes_back: true, voters: 1, attempts: 2, ..CALM });
 }
@@ -174,7 +188,7 @@ fn tickets_of_scripts_kept_as_they_are() {
 
 #[test]
 fn epoch_0_left_and_not_read_on() {
-    let config = Config { start: Start::Legacy, evictions: 1, attempts: 1, window: 3, ..CALM };
+    let config = Config { start: Start::Legacy, evictions: 1, voters: 1, attempts: 2, window: 3, ..CALM };
     finds(Bug::NoLegacySalvage, COUNTED, config);
 }
 
@@ -183,4 +197,34 @@ fn more_tickets_in_flight_than_are_looked_for() {
     let config = Config { evictions: 1, attempts: 1, window: 1, ..CALM };
     let checker = config.checker().finish_when(HasDiscoveries::AnyFailures).spawn_bfs().join();
     checker.assert_any_discovery(COUNTED);
+}
+
+/// What the checker found in the code, which does so until it is mended: what is mended is to be taken out here. The tests
+/// above show the same mistakes one by one, and that the protocol holds without them.
+#[test]
+#[ignore = "fails until src is mended"]
+fn the_code_makes_none_of_these_mistakes() {
+    let legacy = Config { start: Start::Legacy, attempts: 1, window: 4, ..CALM };
+    let begins = Config { start: Start::Nothing, scripts: 1, voters: 1, ..legacy };
+    let back = Config { goes_back: true, ..CALM };
+    let still_made = [
+        (Bug::AlarmByTicket, Config { flushes: 2, attempts: 1, ..back }),
+        (Bug::RecordAfter, Config { deaths: 1, voters: 1, ..back }),
+        (Bug::HeadPastTheEnd, Config { start: Start::Nothing, voters: 1, flushes: 2, ..CALM }),
+        (Bug::LeaveOnCommit, Config { scripts: 1, noop_commits: 1, voters: 1, ..legacy }),
+        (Bug::LeaveUnread, begins.clone()),
+        (Bug::FoundStaysHole, Config { no_memory: 1, ..begins.clone() }),
+        (Bug::ForgetShadowFirst, Config { voters: 0, deaths: 1, flushes: 2, window: 3, ..begins }),
+        (Bug::OneNumbering, Config { evictions: 1, window: 3, ..legacy }),
+        (
+            Bug::ForgetHolesFirst,
+            Config { scripts: 1, messages: 2, voters: 0, flushers: 2, deaths: 1, window: 3, ..legacy },
+        ),
+    ];
+    let found = still_made.map(|(bug, config)| {
+        let checked = Config { bug, ..config };
+        let checker = checked.checker().finish_when(HasDiscoveries::AnyFailures).spawn_bfs().join();
+        (bug, checker.discoveries().into_keys().collect::<Vec<_>>())
+    });
+    assert!(found.iter().all(|(_, broken)| broken.is_empty()), "{found:?}");
 }

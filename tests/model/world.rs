@@ -4,7 +4,7 @@ use stateright::{Model, Property};
 
 use crate::config::{Config, Start};
 use crate::database::{BALLOTS_MAX, Database, QUEUES};
-use crate::flusher::{self, Flusher, Reader};
+use crate::flusher::{self, Flusher};
 use crate::memcached::{Key, Memcached, Ticket};
 use crate::properties;
 use crate::script::{self, Script};
@@ -78,7 +78,7 @@ impl Shared {
     }
 
     /// After a server lost something: ballots that it had and nobody has now.
-    fn note_losses(&mut self, config: &Config, before: &Memcached) {
+    pub fn note_losses(&mut self, config: &Config, before: &Memcached) {
         for ballot in 0..config.ballots() {
             let elsewhere = self.servers.iter().any(|server| server.holds(ballot))
                 || self.spool >> ballot & 1 == 1
@@ -92,6 +92,7 @@ impl Shared {
 
 /// Somebody who takes part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[allow(clippy::large_enum_variant, reason = "a state is copied whole")]
 pub enum Actor {
     Nobody,
     Voter(Voter),
@@ -102,22 +103,22 @@ pub enum Actor {
 /// Faults that may still strike.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Faults {
-    deaths: u8,
-    restarts: u8,
-    evictions: u8,
-    cuts: u8,
-    no_memory: u8,
-    database: u8,
-    noop_commits: u8,
-    goes_back: bool,
+    pub deaths: u8,
+    pub restarts: u8,
+    pub evictions: u8,
+    pub cuts: u8,
+    pub no_memory: u8,
+    pub database: u8,
+    pub noop_commits: u8,
+    pub goes_back: bool,
 }
 
 /// The state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct World {
     pub shared: Shared,
-    actors: [Actor; ACTORS_MAX],
-    faults: Faults,
+    pub actors: [Actor; ACTORS_MAX],
+    pub faults: Faults,
 }
 
 /// Where somebody is, for the path that is printed.
@@ -285,24 +286,6 @@ impl World {
         // Without a lock or a counter a script begins the numbers anew, over whatever is queued: the notes' own.
         !matches!(key, Key::Lock | Key::Curr | Key::Legacy) || config.scripts == 0
     }
-
-    fn restart(&mut self, config: &Config, server: u8) {
-        let before = std::mem::replace(&mut self.shared.servers[usize::from(server)], Memcached::EMPTY);
-        self.shared.note_losses(config, &before);
-        for actor in &mut self.actors {
-            match actor {
-                Actor::Voter(voter) if voter.connected && voter.server(config) == Some(server) => voter.broken = true,
-                Actor::Flusher(flusher) if flusher.server == server => {
-                    flusher.broken |= flusher.connected;
-                    if flusher.reader != Reader::None {
-                        flusher.reader = Reader::Broken;
-                    }
-                }
-                Actor::Script(script) if script.at != script::At::Lock => script.end(),
-                _ => {}
-            }
-        }
-    }
 }
 
 impl Model for Config {
@@ -360,69 +343,7 @@ impl Model for Config {
     }
 
     fn next_state(&self, world: &World, action: Action) -> Option<World> {
-        let mut next = *world;
-        match action {
-            Action::Step(index, _, fate) => {
-                let World { shared, actors, faults } = &mut next;
-                let (at_database, broken) = match &actors[index] {
-                    Actor::Voter(voter) => (voter.at == voter::At::Store, voter.broken),
-                    Actor::Flusher(flusher) => (flusher.is_at_the_database(), flusher.is_broken()),
-                    Actor::Nobody | Actor::Script(_) => (false, false),
-                };
-                match &mut actors[index] {
-                    Actor::Nobody => return None,
-                    Actor::Voter(voter) => voter.step(self, shared, fate),
-                    Actor::Script(script) => script.step(shared, fate == Fate::NoMemory),
-                    Actor::Flusher(flusher) => flusher.step(self, shared, fate),
-                }
-                match fate {
-                    Fate::Answered | Fate::Early => {}
-                    Fate::NoMemory => faults.no_memory -= 1,
-                    Fate::Noop => faults.noop_commits -= 1,
-                    _ if at_database => faults.database -= 1,
-                    _ if broken => {}
-                    _ => faults.cuts -= 1,
-                }
-            }
-            Action::Oversleep(index) => {
-                if let Actor::Voter(voter) = &mut next.actors[index] {
-                    voter.another_ticket(self, &mut next.shared);
-                }
-            }
-            Action::Die(index) => {
-                next.faults.deaths -= 1;
-                match &mut next.actors[index] {
-                    Actor::Nobody => {}
-                    Actor::Voter(voter) => voter.end(),
-                    Actor::Script(script) => script.end(),
-                    Actor::Flusher(flusher) => {
-                        next.shared.database.roll_back(usize::from(flusher.number));
-                        flusher.flushes = 0;
-                        flusher.end_flush(self);
-                    }
-                }
-            }
-            Action::Restart(server) => {
-                next.faults.restarts -= 1;
-                next.restart(self, server);
-            }
-            Action::Evict(server, key) => {
-                next.faults.evictions -= 1;
-                let before = next.shared.servers[usize::from(server)];
-                next.shared.servers[usize::from(server)].forget(key);
-                next.shared.note_losses(self, &before);
-            }
-            Action::Snapshot => {
-                next.faults.goes_back = false;
-                next.shared.database.take_snapshot();
-            }
-            Action::GoBack => next.shared.database.go_back(),
-            Action::Resolve(index, true) => {
-                next.shared.database.commit(self, index);
-            }
-            Action::Resolve(index, false) => next.shared.database.roll_back(index),
-        }
-        Some(next)
+        world.after(self, action)
     }
 
     fn properties(&self) -> Vec<Property<Config>> {
