@@ -110,7 +110,7 @@ pub fn problems(status: &Status, limits: &Limits) -> Vec<Problem> {
 pub fn missing_text(missing: &Missing) -> String {
     let Missing { queue, server, entries } = missing;
     format!(
-        "queue {queue} (memcached {server}): the database went back to an earlier state, and up to {entries} entries are \
+        "queue {queue} (memcached {server}): the database went back to an earlier state, and {entries} entries are \
          missing from it; restore a later backup, or accept the loss with \"weir poll status --clear-missing\""
     )
 }

@@ -355,7 +355,7 @@ fn mentioned(report: &Report, address: &Address) -> bool {
 
 fn missing_failure(address: &Address, missing: u64) -> String {
     format!(
-        "memcached {address}: the database has gone back to an earlier state: up to {missing} entries that had been \
+        "memcached {address}: the database has gone back to an earlier state: {missing} entries that had been \
          counted and deleted are missing from it (\"weir poll status\" shows the total)"
     )
 }

@@ -125,7 +125,7 @@ pub struct Missing {
     pub queue: String,
     /// Where its server was last reached.
     pub server: String,
-    /// At most so many entries.
+    /// How many.
     pub entries: u64,
 }
 

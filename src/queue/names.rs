@@ -153,7 +153,7 @@ impl Keys {
         self.under(format_args!("curr"))
     }
 
-    /// The last ticket whose slot was deleted after its entry had been committed.
+    /// How many entries have been deleted after they had been committed.
     pub fn head(&self) -> String {
         self.under(format_args!("head"))
     }

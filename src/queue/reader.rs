@@ -25,8 +25,8 @@ pub struct Position {
     pub begun: Vec<Ticket>,
     /// The last ticket handed out, or nothing if the server has no counter.
     pub last: Option<Ticket>,
-    /// The last ticket whose entry was deleted after its commit, as far as the server remembers.
-    pub deleted: Option<Ticket>,
+    /// How many entries have been deleted after their commit, as far as the server remembers.
+    pub deleted: Option<u64>,
     /// The shadow epoch's ticket 0: for a counter in epoch 0, and for what may be left in epoch 0 by a counter that is
     /// not where the reader's head is.
     pub shadow: Option<Ticket>,
@@ -109,7 +109,8 @@ pub fn forget_shadow(connection: &mut Connection, keys: &Keys) -> Result<(), Err
 }
 
 /// Moves a counter that still stands at legacy ticket `drained` on to `shadow`'s epoch at the same sequence. Returns
-/// whether it did: a ticket handed out since then means there is more to drain first.
+/// whether it did: a ticket handed out since then, or an epoch that is not among those `begun` that were read, means there
+/// is more to drain first.
 ///
 /// The counter is moved by an addition, which removes nothing on a server without memory.
 ///
@@ -118,10 +119,14 @@ pub fn forget_shadow(connection: &mut Connection, keys: &Keys) -> Result<(), Err
 pub fn leave_legacy_epoch(
     connection: &mut Connection,
     keys: &Keys,
+    begun: &[Ticket],
     drained: Ticket,
     shadow: Ticket,
 ) -> Result<bool, Error> {
     let curr = keys.curr();
+    if recorded_epochs(connection, keys)?.iter().any(|(_, epoch)| !begun.contains(epoch)) {
+        return Ok(false);
+    }
     let moved = match connection.counter(&curr)? {
         Some((value, cas)) if value == drained.value() => {
             // Before the move: a legacy writer may begin the numbers of epoch 0 anew once it is made, and under
@@ -175,8 +180,8 @@ pub fn delete(connection: &mut Connection, keys: &Keys, slots: &[Slot]) -> Resul
     connection.exchange(&commands, &keys.slot(first.number)).map(|_| ())
 }
 
-/// Records on the server that entries up to `ticket` have been deleted, so that a database that has gone back to before
-/// they were committed is noticed. A full server does without.
+/// Records on the server how many entries will have been deleted, before they are, so that a database that has gone back to
+/// before they were committed is noticed. A full server does without.
 ///
 /// # Errors
 /// [`Error`], naming the key.
@@ -184,17 +189,16 @@ pub fn record_deleted(
     connection: &mut Connection,
     keys: &Keys,
     server: Option<ServerId>,
-    ticket: Ticket,
+    count: u64,
 ) -> Result<(), Error> {
     let Some(server) = server else { return Ok(()) };
-    match connection.set(&keys.head(), format!("{ticket} {server}").as_bytes(), Lifetime::Forever) {
+    match connection.set(&keys.head(), format!("{count} {server}").as_bytes(), Lifetime::Forever) {
         Err(error) if error.is_out_of_memory() => connection.reopen(),
         recorded => recorded,
     }
 }
 
-fn read_deleted(value: &[u8], server: ServerId) -> Option<Ticket> {
-    let (ticket, of) = std::str::from_utf8(value).ok()?.split_once(' ')?;
-    (of == server.to_string()).then_some(())?;
-    ticket.parse().ok().map(Ticket::from_counter)
+fn read_deleted(value: &[u8], server: ServerId) -> Option<u64> {
+    let (count, of) = std::str::from_utf8(value).ok()?.split_once(' ')?;
+    if of == server.to_string() { count.parse().ok() } else { None }
 }

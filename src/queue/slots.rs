@@ -52,19 +52,20 @@ impl SlotRange {
         (0..self.len()).map(move |step| self.slot(self.first.plus(step)))
     }
 
-    /// The slots that are in both.
-    pub fn common(self, other: SlotRange) -> Option<SlotRange> {
-        let both = SlotRange { first: self.first.max(other.first), last: self.last.min(other.last), ..self };
-        (!both.is_empty()).then_some(both)
+    /// Whether the two share a slot. A slot of epoch 0 is another one than that of the same ticket in the epoch under which
+    /// it is numbered.
+    pub fn overlaps(self, other: SlotRange) -> bool {
+        self.legacy == other.legacy && self.first <= other.last && other.first <= self.last
     }
 
-    /// Whether the two share a ticket.
-    pub fn overlaps(self, other: SlotRange) -> bool {
-        self.first <= other.last && other.first <= self.last
+    /// The order in which ranges are sorted.
+    pub fn place(self) -> (bool, Ticket) {
+        (self.legacy, self.first)
     }
 }
 
-/// What is left of `ranges` without the slots of `others`. Both are sorted, and the ranges of each do not overlap.
+/// What is left of `ranges` without the slots of `others`. Both are sorted by their places, and the ranges of each do not
+/// overlap.
 pub fn subtract(ranges: &[SlotRange], others: &[SlotRange]) -> Vec<SlotRange> {
     let mut left = Vec::new();
     let mut others = others.iter().copied().peekable();
@@ -73,7 +74,7 @@ pub fn subtract(ranges: &[SlotRange], others: &[SlotRange]) -> Vec<SlotRange> {
         if rest.is_empty() {
             continue;
         }
-        while others.next_if(|other| other.last < rest.first).is_some() {}
+        while others.next_if(|other| (other.legacy, other.last) < rest.place()).is_some() {}
         let mut ahead = others.clone();
         while let Some(other) = ahead.next_if(|other| other.overlaps(rest)) {
             if other.first > rest.first {

@@ -22,9 +22,9 @@
 //! writer begins.
 //!
 //! # When the database has gone back
-//! The server remembers up to where entries have been deleted. If the head in the database is before that, the database
-//! has been put back to an earlier state: what is still kept is counted again, and the number of slots that are empty
-//! now is recorded in the queue's row as missing and reported.
+//! The server remembers how many entries have been deleted, and the queue's row how many have been committed. If more have
+//! been deleted than committed, the database has been put back to an earlier state: what is still kept is counted again,
+//! and the difference is recorded in the queue's row as missing and reported.
 
 mod step;
 mod write;
@@ -42,7 +42,7 @@ use super::owner;
 use super::pulse::Pulse;
 use super::read_ahead::{Reading, read_portions};
 use super::site::Site;
-use super::slot_map::SlotMap;
+use super::slot_map::{SlotMap, is_current};
 
 pub use step::{Count, DrainError, Holes, Step};
 pub(super) use write::write_docket;
@@ -89,10 +89,10 @@ pub struct Drain<'a> {
     row: Option<QueueRow>,
     /// Its slot map, with what has happened since.
     slots: SlotMap,
-    /// Up to where the server remembers to have had entries deleted.
-    deleted: Option<Ticket>,
-    /// Slots that were deleted although the head has not got to them.
-    gone_back: Option<SlotRange>,
+    /// How many entries the server remembers to have had deleted.
+    deleted: Option<u64>,
+    /// How many of these the row does not know, and the next commit reports.
+    lost: u64,
 }
 
 impl<'a> Drain<'a> {
@@ -120,22 +120,8 @@ impl<'a> Drain<'a> {
         let prefix = site.keys.prefix().as_str();
         let queue = server.map_or_else(|| format!("{prefix}@{address}"), |id| format!("{prefix}@{id}"));
         let (count, row, slots) = (Count::default(), None, SlotMap::default());
-        let (missing, deleted, gone_back) = (0, None, None);
-        Ok(Drain {
-            site,
-            address,
-            connection,
-            server,
-            queue,
-            watch,
-            pulse,
-            count,
-            missing,
-            row,
-            slots,
-            deleted,
-            gone_back,
-        })
+        let (missing, deleted, lost) = (0, None, 0);
+        Ok(Drain { site, address, connection, server, queue, watch, pulse, count, missing, row, slots, deleted, lost })
     }
 
     /// The queue's name in the database.
@@ -166,34 +152,56 @@ impl<'a> Drain<'a> {
             self.connection.set_exchange_limit(self.site.timeout.max(BATCH_LIMIT));
             let is_short = health.is_some_and(|health| self.slots.memory_is_short(health));
             let keep = if is_short || is_full { Duration::ZERO } else { self.site.keep };
-            if let Some(shadow) = position.shadow.filter(|_| position.is_legacy()) {
-                self.slots.forget_legacy_except(shadow);
-            }
-            self.deleted = position.deleted;
-            self.gone_back = gone_back(head, &position);
-            self.delete_due(keep)?;
-            let main = self.main_range(&position);
-            (self.watch)(Step::Positioned { total: main.map_or(0, SlotRange::len) });
-            self.read_holes(store, holes)?;
-            if !self.read_left_epochs(store, &position)? {
-                return self.write_slots(store);
-            }
-            if let Some(range) = main {
-                self.read(store, Reading::of(range))?;
-            }
-            self.write_slots(store)?;
-            if keep.is_zero() || self.slots.keeps_legacy() {
-                self.read_row(store)?;
-                self.delete_due(keep)?;
-                self.write_slots(store)?;
-            }
-            let leaves = position.is_legacy() && !self.pulse.is_stopping();
-            let (Some(shadow), Some(last)) = (position.shadow.filter(|_| leaves), position.last) else { return Ok(()) };
-            if queue::leave_legacy_epoch(&mut self.connection, &self.site.keys, last, shadow)? {
+            let is_left = self.drain_from(store, holes, &position, keep)?;
+            if !position.is_legacy() || is_left || self.pulse.is_stopping() {
                 return Ok(());
             }
         }
         Ok(())
+    }
+
+    /// Drains from a position on; returns whether a counter in epoch 0 was moved out of it.
+    fn drain_from(
+        &mut self,
+        store: &mut dyn Store,
+        holes: Holes,
+        position: &Position,
+        keep: Duration,
+    ) -> Result<bool, DrainError> {
+        if let Some(shadow) = position.shadow.filter(|_| position.is_legacy()) {
+            self.slots.forget_kept_legacy_except(shadow);
+        }
+        self.deleted = position.deleted;
+        self.lost = position.deleted.map_or(0, |deleted| self.slots.missing(deleted));
+        self.delete_due(keep)?;
+        let total = self.main_range(position).map_or(0, SlotRange::len);
+        (self.watch)(Step::Positioned { total });
+        self.read_holes(store, holes, position.shadow)?;
+        self.read_left_epochs(store, position)?;
+        // From here on the numbers of epoch 0 are those under the shadow that there is now.
+        if let Some(shadow) = position.shadow.filter(|_| !self.pulse.is_stopping()) {
+            self.slots.forget_legacy_holes_except(shadow);
+        }
+        if let Some(range) = self.main_range(position) {
+            self.read(store, Reading::of(range))?;
+        }
+        self.write_slots(store)?;
+        if keep.is_zero() || self.slots.keeps_legacy() || position.is_legacy() {
+            self.read_row(store)?;
+            self.delete_due(keep)?;
+            self.write_slots(store)?;
+        }
+        let Some(shadow) = position.shadow.filter(|_| !self.pulse.is_stopping()) else { return Ok(false) };
+        match position.last.filter(|_| position.is_legacy()) {
+            // Only what was read to its end, and is deleted, may be forgotten.
+            None => queue::forget_shadow(&mut self.connection, &self.site.keys).map(|()| false).map_err(Into::into),
+            // By the row that was read after the commit.
+            Some(last) if self.head() == position.last_numbered() => {
+                let keys = &self.site.keys;
+                Ok(queue::leave_legacy_epoch(&mut self.connection, keys, &position.begun, last, shadow)?)
+            }
+            Some(_) => Ok(false),
+        }
     }
 
     /// Whether the server has no memory for a vote just now.
@@ -214,6 +222,8 @@ impl<'a> Drain<'a> {
         let text = self.row.as_ref().map(|row| row.slots.as_str()).unwrap_or_default();
         let fail = |source| DrainError::Row { queue: self.queue.clone(), source };
         self.slots = SlotMap::read(text).map_err(fail)?;
+        // What seemed to be lost was so by the row of before.
+        self.lost = 0;
         Ok(())
     }
 
@@ -224,6 +234,13 @@ impl<'a> Drain<'a> {
         if due.is_empty() {
             return Ok(());
         }
+        // Before: of entries that are gone without a record, nobody would know if the database went back.
+        let count = self.slots.deleted_count(now_ms, keep);
+        if self.deleted.is_none_or(|before| before < count) {
+            queue::record_deleted(&mut self.connection, &self.site.keys, self.server, count)?;
+            self.deleted = Some(count);
+        }
+        failpoint::pass(failpoint::Step::DeletionRecorded);
         let mut slots = due.iter().flat_map(|range| range.slots());
         loop {
             let some: Vec<Slot> = slots.by_ref().take(DELETE_SLOTS).collect();
@@ -236,13 +253,6 @@ impl<'a> Drain<'a> {
             failpoint::pass(failpoint::Step::Deleting);
         }
         failpoint::pass(failpoint::Step::Deleted);
-        let current = |range: &&SlotRange| self.head().is_some_and(|head| head.continues(range.last));
-        let last = due.iter().rev().find(current).map(|range| range.last);
-        if let Some(last) = last.filter(|last| self.deleted.is_none_or(|before| !before.continues(*last))) {
-            queue::record_deleted(&mut self.connection, &self.site.keys, self.server, last)?;
-            self.deleted = Some(last);
-        }
-        failpoint::pass(failpoint::Step::DeletionRecorded);
         self.slots.deleted(now_ms, keep);
         (self.watch)(Step::Deleted);
         Ok(())
@@ -257,13 +267,14 @@ impl<'a> Drain<'a> {
         (!range.is_empty()).then_some(range)
     }
 
-    /// Reads again what was empty.
-    fn read_holes(&mut self, store: &mut dyn Store, holes: Holes) -> Result<(), DrainError> {
+    /// Reads again what was empty, but for holes of epoch 0 whose numbers have begun anew under `shadow`.
+    fn read_holes(&mut self, store: &mut dyn Store, holes: Holes, shadow: Option<Ticket>) -> Result<(), DrainError> {
         let now_ms = super::now_ms();
-        let ranges = match holes {
+        let mut ranges = match holes {
             Holes::All => self.slots.all_holes(),
             Holes::Due => self.slots.due_holes(now_ms),
         };
+        ranges.retain(|range| is_current(*range, shadow));
         if !ranges.is_empty() {
             self.read(store, Reading { ranges, empty_run: None, holes: true })?;
             if !self.pulse.is_stopping() {
@@ -273,29 +284,26 @@ impl<'a> Drain<'a> {
         Ok(())
     }
 
-    /// Reads epochs that the counter is not in any more; returns whether that came to its end.
-    fn read_left_epochs(&mut self, store: &mut dyn Store, position: &Position) -> Result<bool, DrainError> {
+    /// Reads epochs that the counter is not in any more.
+    fn read_left_epochs(&mut self, store: &mut dyn Store, position: &Position) -> Result<(), DrainError> {
         let (head, last) = (self.head(), position.last_numbered());
-        if last.zip(head).is_some_and(|(last, head)| last.continues(head)) {
-            return Ok(true);
+        let goes_on = last.zip(head).is_some_and(|(last, head)| last.continues(head));
+        if goes_on && !position.is_legacy() {
+            return Ok(());
         }
         let known = [head, last].map(|ticket| ticket.map(Ticket::epoch_start));
         let unread = position.begun.iter().filter(|epoch| !known.contains(&Some(**epoch)));
-        let firsts: Vec<_> = head.into_iter().chain(unread.copied()).map(|ticket| ticket.plus(1)).collect();
+        let old = head.filter(|_| !goes_on);
+        let firsts: Vec<_> = old.into_iter().chain(unread.copied()).map(|ticket| ticket.plus(1)).collect();
         for first in firsts {
             self.read(store, Reading::until_empty(first, false, EMPTY_RUN))?;
         }
         if let Some(shadow) = position.shadow.filter(|_| !position.is_legacy()) {
             let first = head.filter(|head| head.continues(shadow)).map_or(shadow, |head| head.plus(1));
             self.read(store, Reading::until_empty(first, true, EMPTY_RUN_LEGACY))?;
-            // Only what was read to its end may be forgotten.
-            if self.pulse.is_stopping() {
-                return Ok(false);
-            }
             failpoint::pass(failpoint::Step::LeftEpochsRead);
-            queue::forget_shadow(&mut self.connection, &self.site.keys)?;
         }
-        Ok(!self.pulse.is_stopping())
+        Ok(())
     }
 
     /// Reads slots on a thread of its own and writes them chunk by chunk on this one.
@@ -334,12 +342,4 @@ impl<'a> Drain<'a> {
 /// that slot is read too.
 fn first_of(ticket: Ticket, legacy: bool) -> Ticket {
     if legacy { ticket.epoch_start() } else { ticket.epoch_start().plus(1) }
-}
-
-/// The slots that have been deleted although the database does not have them as read.
-fn gone_back(head: Option<Ticket>, position: &Position) -> Option<SlotRange> {
-    let deleted = position.deleted?;
-    let first = head.filter(|head| deleted.continues(*head)).unwrap_or(deleted.epoch_start()).plus(1);
-    let range = SlotRange { first, last: deleted, legacy: false };
-    (!range.is_empty()).then_some(range)
 }

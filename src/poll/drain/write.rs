@@ -65,7 +65,6 @@ impl Drain<'_> {
         let rest = SlotRange { first: chunk.range.last.plus(1), ..chunk.range };
         let Chunk { docket, found, range } = std::mem::replace(chunk, Chunk::new(rest));
         let (now_ms, keep) = (now_ms(), self.site.keep);
-        let mut missing = 0;
         let head = match self.row.as_ref() {
             Some(row) if reading.holes => {
                 if found.is_empty() {
@@ -88,15 +87,13 @@ impl Drain<'_> {
             _ if range.is_empty() => return Ok(()),
             _ => {
                 self.slots.committed(range, &found, now_ms, keep);
-                let lost = self.gone_back.and_then(|lost| lost.common(range));
-                missing = lost.map_or(0, |lost| self.slots.holes_in(lost));
                 number_of(range.last)
             }
         };
         (self.watch)(Step::Folding);
         failpoint::pass(failpoint::Step::Folding);
         let (before, done) = (self.count, if reading.holes { 0 } else { range.len() });
-        self.commit(store, docket, head, missing)?;
+        self.commit(store, docket, head)?;
         let (ballots, new) = (self.count.ballots - before.ballots, self.count.counted - before.counted);
         tracing::info!("memcached {}: {ballots} ballots up to ticket {}, {new} of them new", self.address, range.last);
         (self.watch)(Step::Committed { done });
@@ -104,17 +101,17 @@ impl Drain<'_> {
     }
 
     /// Writes ballots and the queue's row, with the slot map as it is now.
-    fn commit(&mut self, store: &mut dyn Store, docket: Docket, head: i64, missing: u64) -> Result<(), DrainError> {
+    fn commit(&mut self, store: &mut dyn Store, docket: Docket, head: i64) -> Result<(), DrainError> {
         let to = QueueRow {
             name: self.queue.clone(),
             server: self.address.to_string(),
             head,
             slots: self.slots.to_text(),
-            missing: self.row.as_ref().map_or(0, |row| row.missing) + missing,
+            missing: self.row.as_ref().map_or(0, |row| row.missing) + self.lost,
             flushed_at_ms: now_ms(),
         };
         self.count += write_docket(store, docket, Some(Advance { from: self.row.as_ref(), to: &to }))?;
-        self.missing += missing;
+        self.missing += std::mem::take(&mut self.lost);
         self.row = Some(to);
         Ok(())
     }
@@ -123,7 +120,7 @@ impl Drain<'_> {
     pub(super) fn write_slots(&mut self, store: &mut dyn Store) -> Result<(), DrainError> {
         let text = self.slots.to_text();
         match self.row.as_ref().filter(|row| row.slots != text).map(|row| row.head) {
-            Some(head) => self.commit(store, Docket::default(), head, 0),
+            Some(head) => self.commit(store, Docket::default(), head),
             None => Ok(()),
         }
     }

@@ -54,6 +54,8 @@ pub struct SlotMap {
     kept: Vec<Kept>,
     /// Sorted by their slots; they do not overlap.
     holes: Vec<Hole>,
+    /// How many entries have been committed, each once.
+    total: u64,
     /// How many items the server had refused for want of memory when it was last drained.
     refused: u64,
 }
@@ -72,19 +74,46 @@ impl SlotMap {
         if range.is_empty() {
             return;
         }
+        let found: Vec<_> = found.iter().map(|slot| SlotRange::single(*slot)).collect();
+        self.count(&found);
         if !found.is_empty() {
             self.keep(&[range], now_ms, keep);
         }
         self.remove_holes(&[range]);
-        let found: Vec<_> = found.iter().map(|slot| SlotRange::single(*slot)).collect();
         self.add_holes(&subtract(&[range], &found), now_ms);
     }
 
     /// Records that entries were found in holes, in order, and are committed.
     pub fn filled(&mut self, slots: &[Slot], now_ms: i64, keep: Duration) {
         let filled: Vec<_> = slots.iter().map(|slot| SlotRange::single(*slot)).collect();
+        self.count(&filled);
         self.remove_holes(&filled);
         self.keep(&filled, now_ms, keep);
+    }
+
+    /// Counts entries that are not kept already.
+    fn count(&mut self, found: &[SlotRange]) {
+        self.total += slots_in(&subtract(found, &self.entries()));
+    }
+
+    /// The slots whose entries are kept.
+    fn entries(&self) -> Vec<SlotRange> {
+        let kept: Vec<_> = self.kept.iter().map(|kept| kept.range).collect();
+        subtract(&kept, &self.all_holes())
+    }
+
+    /// How many entries will have been deleted once those that are due are.
+    pub fn deleted_count(&self, now_ms: i64, keep: Duration) -> u64 {
+        let stays: Vec<_> = self.kept.iter().filter(|kept| !kept.is_due(now_ms, keep)).map(|kept| kept.range).collect();
+        self.total.saturating_sub(slots_in(&subtract(&stays, &self.all_holes())))
+    }
+
+    /// Takes note that `deleted` entries have been deleted, and returns how many of them have never been committed as far as
+    /// the database knows: it has gone back to an earlier state, and they are lost.
+    pub fn missing(&mut self, deleted: u64) -> u64 {
+        let missing = deleted.saturating_sub(self.total);
+        self.total += missing;
+        missing
     }
 
     fn remove_holes(&mut self, ranges: &[SlotRange]) {
@@ -95,11 +124,9 @@ impl SlotMap {
 
     fn keep(&mut self, ranges: &[SlotRange], now_ms: i64, keep: Duration) {
         // A slot that is read again, because the database had gone back, is kept from now on.
-        let others = std::mem::take(&mut self.kept);
-        let rest = |kept: Kept| subtract(&[kept.range], ranges).into_iter().map(move |range| Kept { range, ..kept });
-        self.kept = others.into_iter().flat_map(rest).collect();
+        self.remove_kept(ranges);
         self.kept.extend(ranges.iter().map(|range| Kept { range: *range, at_ms: now_ms }));
-        self.kept.sort_unstable_by_key(|kept| kept.range.first);
+        self.kept.sort_unstable_by_key(|kept| kept.range.place());
         let part = (millis(keep) / KEEP_PARTS).max(1);
         self.kept.dedup_by(|next, kept| {
             let joins = kept.range.legacy == next.range.legacy
@@ -118,7 +145,7 @@ impl SlotMap {
         let next_ms = now_ms + FIRST_PAUSE_MS;
         let new = subtract(ranges, &self.all_holes());
         self.holes.extend(new.into_iter().map(|range| Hole { range, looks: 0, next_ms }));
-        self.holes.sort_unstable_by_key(|hole| hole.range.first);
+        self.holes.sort_unstable_by_key(|hole| hole.range.place());
     }
 
     /// The holes that are to be read now.
@@ -138,7 +165,18 @@ impl SlotMap {
             hole.looks += 1;
             hole.next_ms = now_ms + (FIRST_PAUSE_MS << hole.looks.min(LOOKS));
         }
-        self.holes.retain(|hole| hole.looks < LOOKS);
+        let given_up: Vec<_> = self.holes.iter().filter(|hole| hole.looks >= LOOKS).map(|hole| hole.range).collect();
+        if !given_up.is_empty() {
+            self.holes.retain(|hole| hole.looks < LOOKS);
+            // What is kept without its holes is where entries are.
+            self.remove_kept(&given_up);
+        }
+    }
+
+    fn remove_kept(&mut self, ranges: &[SlotRange]) {
+        let others = std::mem::take(&mut self.kept);
+        let rest = |kept: Kept| subtract(&[kept.range], ranges).into_iter().map(move |range| Kept { range, ..kept });
+        self.kept = others.into_iter().flat_map(rest).collect();
     }
 
     /// The slots that are to be deleted now: those kept for at least `keep`, without the holes. What is kept in epoch 0 is
@@ -153,16 +191,14 @@ impl SlotMap {
         self.kept.retain(|kept| !kept.is_due(now_ms, keep));
     }
 
-    /// Forgets slots of epoch 0 that are not numbered under `shadow`: legacy writers have begun its numbers anew.
-    pub fn forget_legacy_except(&mut self, shadow: Ticket) {
-        let stays = |range: SlotRange| !range.legacy || range.first.epoch_start() == shadow;
-        self.kept.retain(|kept| stays(kept.range));
-        self.holes.retain(|hole| stays(hole.range));
+    /// Forgets what is kept in epoch 0 but not numbered under `shadow`: legacy writers have begun its numbers anew.
+    pub fn forget_kept_legacy_except(&mut self, shadow: Ticket) {
+        self.kept.retain(|kept| is_current(kept.range, Some(shadow)));
     }
 
-    /// How many holes there are in `range`.
-    pub fn holes_in(&self, range: SlotRange) -> u64 {
-        range.len() - subtract(&[range], &self.all_holes()).iter().map(|part| part.len()).sum::<u64>()
+    /// Forgets holes of epoch 0 that are not numbered under `shadow`. To be called when its numbers are read anew.
+    pub fn forget_legacy_holes_except(&mut self, shadow: Ticket) {
+        self.holes.retain(|hole| is_current(hole.range, Some(shadow)));
     }
 
     /// Whether entries of epoch 0 are kept.
@@ -196,7 +232,7 @@ impl SlotMap {
         let kept = Runs::of(self.kept.iter().map(|kept| (kept.range, 0, kept.at_ms)));
         let holes = Runs::of(self.holes.iter().map(|hole| (hole.range, hole.looks, hole.next_ms)));
         // Numbers and lists of numbers always have a text.
-        serde_json::to_string(&Stored { kept, holes, refused: self.refused }).unwrap_or_default()
+        serde_json::to_string(&Stored { kept, holes, total: self.total, refused: self.refused }).unwrap_or_default()
     }
 
     /// Reads a stored map.
@@ -207,11 +243,11 @@ impl SlotMap {
         if text.is_empty() {
             return Ok(SlotMap::default());
         }
-        let Stored { kept, holes, refused } = serde_json::from_str(text)?;
+        let Stored { kept, holes, total, refused } = serde_json::from_str(text)?;
         let kept = kept.iter().flat_map(|runs| runs.ranges().map(|range| Kept { range, at_ms: runs.at_ms }));
         let hole = |runs: &Runs, range| Hole { range, looks: runs.looks, next_ms: runs.at_ms };
         let holes = holes.iter().flat_map(|runs| runs.ranges().map(move |range| hole(runs, range)));
-        Ok(SlotMap { kept: kept.collect(), holes: holes.collect(), refused })
+        Ok(SlotMap { kept: kept.collect(), holes: holes.collect(), total, refused })
     }
 }
 
@@ -229,6 +265,16 @@ impl Hole {
     }
 }
 
+/// Whether slots may be read under their numbers: those of epoch 0 only if they are numbered under `shadow`, if there is
+/// one now.
+pub fn is_current(range: SlotRange, shadow: Option<Ticket>) -> bool {
+    !range.legacy || shadow.is_none_or(|shadow| range.first.epoch_start() == shadow)
+}
+
+fn slots_in(ranges: &[SlotRange]) -> u64 {
+    ranges.iter().map(|range| range.len()).sum()
+}
+
 fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
@@ -237,6 +283,8 @@ fn millis(duration: Duration) -> i64 {
 struct Stored {
     kept: Vec<Runs>,
     holes: Vec<Runs>,
+    #[serde(default)]
+    total: u64,
     #[serde(default)]
     refused: u64,
 }
@@ -284,111 +332,4 @@ impl Runs {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::{BTreeMap, BTreeSet};
-
-    use proptest::prelude::*;
-
-    use super::*;
-
-    const START: u64 = (1 << 28) << 34;
-    const KEEP: Duration = Duration::from_secs(60);
-
-    fn range(first: u64, last: u64) -> SlotRange {
-        let ticket = |number| Ticket::from_counter(START + number);
-        SlotRange { first: ticket(first), last: ticket(last), legacy: false }
-    }
-
-    fn numbers(ranges: &[SlotRange]) -> BTreeSet<u64> {
-        ranges.iter().flat_map(|range| range.slots()).map(|slot| slot.ticket.value() - START).collect()
-    }
-
-    fn slots(numbers: &BTreeSet<u64>) -> Vec<Slot> {
-        numbers.iter().map(|number| range(*number, *number).slot(Ticket::from_counter(START + number))).collect()
-    }
-
-    proptest! {
-        /// Slot by slot: kept since when, and whether it is a hole.
-        #[test]
-        fn a_map_knows_of_each_slot_what_a_table_of_single_slots_knows(
-            chunks in proptest::collection::vec((1..40_u64, any::<u64>(), any::<u64>(), 0..50_000_i64), 1..30),
-        ) {
-            let (mut map, mut table) = (SlotMap::default(), BTreeMap::new());
-            let (mut next, mut now_ms) = (1, 1_000_000);
-            for (length, filled, late, passed) in chunks {
-                now_ms += passed;
-                let due = numbers(&map.due_deletions(now_ms, KEEP));
-                for number in &due {
-                    let (kept_ms, hole): (i64, bool) = table.remove(number).unwrap();
-                    prop_assert!(!hole && now_ms - kept_ms >= 60_000 - 1, "{number}");
-                }
-                map.deleted(now_ms, KEEP);
-                let holes = numbers(&map.due_holes(now_ms));
-                prop_assert!(holes.iter().all(|number| table[number].1));
-                let late: BTreeSet<u64> = holes.into_iter().filter(|number| late >> (number % 64) & 1 == 1).collect();
-                map.filled(&slots(&late), now_ms, KEEP);
-                table.extend(late.iter().map(|number| (*number, (now_ms, false))));
-                map.looked(now_ms, now_ms);
-                let found: BTreeSet<u64> =
-                    (next..next + length).filter(|number| filled >> (number % 64) & 1 == 1).collect();
-                map.committed(range(next, next + length - 1), &slots(&found), now_ms, KEEP);
-                table.extend((next..next + length).map(|number| (number, (now_ms, !found.contains(&number)))));
-                next += length;
-                let text = map.to_text();
-                prop_assert_eq!(&SlotMap::read(&text).unwrap(), &map);
-                let holes = table.values().filter(|(_, hole)| *hole).count() as u64;
-                prop_assert_eq!(map.holes_in(range(1, next)), holes);
-            }
-            // In the end everything that was filled is deleted, and every hole has been given up.
-            for _ in 0..LOOKS + 1 {
-                now_ms += 10_000_000;
-                map.looked(now_ms, now_ms);
-            }
-            let filled: BTreeSet<u64> = table.iter().filter(|(_, (_, hole))| !hole).map(|(number, _)| *number).collect();
-            prop_assert!(numbers(&map.due_deletions(now_ms, KEEP)).is_superset(&filled));
-            map.deleted(now_ms, KEEP);
-            prop_assert_eq!(map.to_text(), SlotMap::default().to_text());
-        }
-    }
-
-    #[test]
-    fn a_hole_is_read_again_for_over_an_hour_at_pauses_that_double() {
-        let mut map = SlotMap::default();
-        map.committed(range(1, 9), &[], 0, KEEP);
-        let mut looks = Vec::new();
-        for second in 0..10_000 {
-            if !map.due_holes(second * 1000).is_empty() {
-                looks.push(second);
-                map.looked(second * 1000, second * 1000);
-            }
-        }
-        assert_eq!(looks, [1, 3, 7, 15, 31, 63, 127, 255, 511, 1023, 2047, 4095]);
-    }
-
-    #[test]
-    fn thousands_of_holes_are_joined_once_nothing_is_kept_between_them() {
-        let mut map = SlotMap::default();
-        let found = slots(&(1..=20_000).step_by(2).collect());
-        map.committed(range(1, 20_000), &found, 0, KEEP);
-        assert!(map.to_text().len() < 50_000);
-        assert_eq!(map.holes_in(range(1, 20_000)), 10_000);
-        map.deleted(60_000, KEEP);
-        map.to_text();
-        assert_eq!(map.due_holes(1000), [range(2, 20_000)]);
-    }
-
-    #[test]
-    fn slots_of_epoch_0_are_not_kept_and_forgotten_when_their_numbers_begin_anew() {
-        let mut map = SlotMap::default();
-        let legacy = SlotRange { legacy: true, ..range(0, 3) };
-        map.committed(legacy, &[legacy.slot(Ticket::from_counter(START + 1))], 0, KEEP);
-        assert!(map.keeps_legacy());
-        let due = map.due_deletions(0, KEEP);
-        assert_eq!(due, [SlotRange { legacy: true, ..range(1, 1) }]);
-        assert_eq!(due[0].slots().next().unwrap().number, Ticket::from_counter(1));
-        map.forget_legacy_except(Ticket::from_counter(START));
-        assert_eq!(map.due_holes(1000).len(), 2);
-        map.forget_legacy_except(Ticket::from_counter(START + (1 << 34)));
-        assert_eq!(map, SlotMap::default());
-    }
-}
+mod tests;
