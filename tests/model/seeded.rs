@@ -198,33 +198,3 @@ fn more_tickets_in_flight_than_are_looked_for() {
     let checker = config.checker().finish_when(HasDiscoveries::AnyFailures).spawn_bfs().join();
     checker.assert_any_discovery(COUNTED);
 }
-
-/// What the checker found in the code, which does so until it is mended: what is mended is to be taken out here. The tests
-/// above show the same mistakes one by one, and that the protocol holds without them.
-#[test]
-#[ignore = "fails until src is mended"]
-fn the_code_makes_none_of_these_mistakes() {
-    let legacy = Config { start: Start::Legacy, attempts: 1, window: 4, ..CALM };
-    let begins = Config { start: Start::Nothing, scripts: 1, voters: 1, ..legacy };
-    let back = Config { goes_back: true, ..CALM };
-    let still_made = [
-        (Bug::AlarmByTicket, Config { flushes: 2, attempts: 1, ..back }),
-        (Bug::RecordAfter, Config { deaths: 1, voters: 1, ..back }),
-        (Bug::HeadPastTheEnd, Config { start: Start::Nothing, voters: 1, flushes: 2, ..CALM }),
-        (Bug::LeaveOnCommit, Config { scripts: 1, noop_commits: 1, voters: 1, ..legacy }),
-        (Bug::LeaveUnread, begins.clone()),
-        (Bug::FoundStaysHole, Config { no_memory: 1, ..begins.clone() }),
-        (Bug::ForgetShadowFirst, Config { voters: 0, deaths: 1, flushes: 2, window: 3, ..begins }),
-        (Bug::OneNumbering, Config { evictions: 1, window: 3, ..legacy }),
-        (
-            Bug::ForgetHolesFirst,
-            Config { scripts: 1, messages: 2, voters: 0, flushers: 2, deaths: 1, window: 3, ..legacy },
-        ),
-    ];
-    let found = still_made.map(|(bug, config)| {
-        let checked = Config { bug, ..config };
-        let checker = checked.checker().finish_when(HasDiscoveries::AnyFailures).spawn_bfs().join();
-        (bug, checker.discoveries().into_keys().collect::<Vec<_>>())
-    });
-    assert!(found.iter().all(|(_, broken)| broken.is_empty()), "{found:?}");
-}
