@@ -193,7 +193,7 @@ fn more_of_everything() {
     holds(Config { evictions: 1, deaths: 1, voters: 1, ..larger });
     holds(Config { evictions: 1, flushers: 1, flushes: 2, ..larger });
     holds(Config { start: Start::Legacy, scripts: 1, deaths: 1, voters: 1, ..larger });
-    holds(Config { start: Start::Legacy, evictions: 1, attempts: 2, window: 3, ..CALM });
+    holds(Config { start: Start::Legacy, evictions: 1, attempts: 2, window: 4, ..CALM });
     holds(Config { start: Start::Legacy, flushers: 2, voters: 1, attempts: 2, window: 3, ..CALM });
     holds(Config { start: Start::Nothing, scripts: 1, voters: 1, attempts: 3, flushes: 2, window: 4, ..CALM });
     holds(Config { start: Start::Nothing, scripts: 1, voters: 1, attempts: 1, flushers: 2, window: 4, ..CALM });
