@@ -195,8 +195,8 @@ impl<'a> Drain<'a> {
         match position.last.filter(|_| position.is_legacy()) {
             // Only what was read to its end, and is deleted, may be forgotten.
             None => queue::forget_shadow(&mut self.connection, &self.site.keys).map(|()| false).map_err(Into::into),
-            // By the row that was read after the commit.
-            Some(last) if self.head() == position.last_numbered() => {
+            // By the row that was read after the commit. Without an id, another flush may have the queue in another row.
+            Some(last) if self.head() == position.last_numbered() && self.server.is_some() => {
                 let keys = &self.site.keys;
                 Ok(queue::leave_legacy_epoch(&mut self.connection, keys, &position.begun, last, shadow)?)
             }
