@@ -19,8 +19,7 @@ use super::manager::Teller;
 
 /// Arguments of `weir poll serve`.
 #[derive(clap::Args, Debug)]
-#[command(
-    after_help = "Pages: /, /polls/POLL, /polls/POLL/results. JSON: /api/v1/openapi.json describes it. For
+#[command(after_help = "Pages: /, /polls/POLL, /polls/POLL/results. JSON: /api/v1/openapi.json describes it. For
 monitors: /metrics, /healthz, /readyz.
 
 SIGTERM or SIGINT ends it in order: no new connections, votes under way are answered, a last
@@ -37,8 +36,7 @@ name it with --trusted-proxy; examples/ has an nginx site and a systemd unit.
 
 Examples:
   weir poll serve
-  weir poll serve --listen 127.0.0.1:8080 --trusted-proxy 127.0.0.1 --embed-origin https://news.example"
-)]
+  weir poll serve --listen 127.0.0.1:8080 --trusted-proxy 127.0.0.1 --embed-origin https://news.example")]
 pub struct Args {
     /// Where to listen; port 0 takes a free one [env: WEIR_LISTEN] [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDRESS")]
