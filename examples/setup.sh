@@ -11,7 +11,7 @@
 #   DATABASE        the database, which is also the user's name      (weir)
 #   DATABASE_HOST   where weir reaches the server                    (127.0.0.1:3306)
 #   DATABASE_FROM   from where the user may come                     (127.0.0.1)
-#   MEMCACHED       the servers, host:port or unix:/path, by commas  (127.0.0.1:11211)
+#   MEMCACHED       the servers, host:port, separated by commas      (127.0.0.1:11211)
 #   MEMCACHED_CONF  this host's memcached configuration              (/etc/memcached.conf)
 #   MEMCACHED_MIB   how much memory it gets, in MiB                  (256)
 #   RESTART         how it is restarted                              (systemctl restart memcached)

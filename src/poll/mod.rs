@@ -16,7 +16,7 @@
 //! | [`batcher`] | many callers at once: what has gathered is cast together |
 //! | [`life`] | whether a thread that takes up work still does, and keeps a panic from ending it |
 //! | [`spool`] | ballots on disk, for when everything else is down |
-//! | [`judge`] | a ballot found in a queue: row, refusal or dead letter |
+//! | [`judge`] | a ballot found in a queue: row or dead letter |
 //! | `read_ahead` | a queue's entries, read and judged while the database writes |
 //! | [`slot_map`] | which slots up to a queue's head are kept, and which are holes |
 //! | [`drain`] | one queue into the database, a chunk at a time |

@@ -1,6 +1,6 @@
 //! What an operator looks at: how much waits where, since when, and what is wrong with it.
 //!
-//! It takes no lock, closes no slot and changes nothing that is there. All that it stores is a server's id where there is none
+//! It takes no lock and changes nothing that is there. All that it stores is a server's id where there is none
 //! yet, and items that expire after a second, by which it finds out whether the server has memory for a vote. Servers
 //! are asked in parallel, so that a silent one costs its time-out once. Whatever cannot be asked is part of the
 //! status, with the reason.

@@ -4,7 +4,7 @@ use crate::queue::{self, Connection, Keys, Ticket};
 
 use super::wire;
 
-/// How many slots behind the head are looked for the oldest entry, and how many of them in one round trip.
+/// How many slots after the head are searched for the oldest entry, and how many of them in one round trip.
 const OLDEST_SLOTS: u64 = 1024;
 const SLOTS_AT_ONCE: u64 = 64;
 

@@ -88,7 +88,7 @@ fn a_flush_does_not_act_on_what_another_has_not_committed() {
         root.query_first::<u64, _>("SELECT SUM(ballots) FROM polls").unwrap() == Some(21)
     });
     site.set("WEIR_FAILPOINT", "");
-    // It must not take that head for true and sweep what is behind it.
+    // It must not believe that head and delete the entries before it.
     site.run(&["poll", "flush"]);
     signal(&stopped, rustix::process::Signal::KILL);
     stopped.wait().unwrap();

@@ -13,7 +13,9 @@ use super::open_close::read_closing;
 
 /// Arguments of `weir poll create`.
 #[derive(clap::Args, Debug)]
-#[command(after_help = "Examples:
+#[command(after_help = "If the database is a SQLite file that does not exist, create makes it; no other command does.
+
+Examples:
   weir poll create now --question 'Now or later?' --choice now=Now --choice later=Later
   weir poll create site --question 'One vote a household?' --choice yes=Yes --choice no=No --once ip
   weir poll create toppings --question 'Which three?' --pick 3 \\

@@ -16,8 +16,12 @@ use super::flush_service;
 /// Arguments of `weir poll flush`.
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Safe to run at any time, as often as you like, on as many hosts as you like, and to kill: each
-ballot is counted once. Servers are drained beside each other. With copies on several servers,
+ballot is counted once. Servers are drained in parallel. With copies on several servers,
 \"duplicates\" counts the further copies too. --quiet leaves out the summary.
+
+Exits 4 when lines became dead letters, when a server failed (its votes stay queued), when a
+queue belongs to another database (nothing is taken out of it), or when entries are missing
+because the database went back to an earlier state.
 
 With --every it goes on until SIGTERM or SIGINT, then finishes the chunks under way and exits
 0 (a second signal ends it at once, and is as safe). It prints one line a flush that had work.

@@ -24,12 +24,10 @@ pub struct OpenArgs {
 
 /// Arguments of `weir poll close`.
 #[derive(clap::Args, Debug)]
-#[command(
-    after_help = "Every vote that was acknowledged before the poll was closed counts, however late it is flushed. So does
-one that was cast in the next 5 s: other processes take up to 1 s to read of the end, and clocks differ.
-A vote cast later than that becomes a dead letter.\n
-Example:\n  weir poll close now"
-)]
+#[command(after_help = "Every vote that was acknowledged before the poll was closed counts, however late it is
+flushed. So does one that was cast in the next 5 s: other processes take up to 1 s to read the
+end, and clocks differ. A vote cast later than that becomes a dead letter.\n
+Example:\n  weir poll close now")]
 pub struct CloseArgs {
     /// The poll
     #[arg(value_parser = Slug::new)]

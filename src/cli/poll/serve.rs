@@ -19,22 +19,24 @@ use super::manager::Teller;
 
 /// Arguments of `weir poll serve`.
 #[derive(clap::Args, Debug)]
-#[command(
-    after_help = "Pages: /, /polls/POLL, /polls/POLL/results. JSON: /api/v1/openapi.json describes it. For monitors:
-/metrics, /healthz, /readyz. SIGTERM or SIGINT ends it in order: no new connections, votes under way are answered, a last
-flush; a second one ends it at once, and what was acknowledged is safe. Under systemd (Type=notify) it tells readiness and
-end, and feeds the watchdog while it accepts, /healthz is 200 and its flusher rests or moves; WatchdogSec= must be over 2min.
+#[command(after_help = "Pages: /, /polls/POLL, /polls/POLL/results. JSON: /api/v1/openapi.json describes it. For
+monitors: /metrics, /healthz, /readyz.
+
+SIGTERM or SIGINT ends it in order: no new connections, votes under way are answered, a last
+flush. A second one ends it at once, and what was acknowledged is safe. Under systemd
+(Type=notify) it reports readiness and its end, and pings the watchdog while it accepts
+connections, /healthz is 200, and its flusher is idle or makes progress; WatchdogSec= must be
+over 2min.
 
 Each option is also a key of the [serve] table of weir.toml; weir config shows them.
 
-Set WEIR_VOTER_SECRET, the same on every host: cookies are signed and addresses hashed with it. Without it a secret
-is made and kept in the spool folder. Put a proxy with TLS in front and name it with --trusted-proxy; examples/ has
-an nginx site and a systemd unit.
+Set WEIR_VOTER_SECRET, the same on every host: cookies are signed and addresses hashed with
+it. Without it a secret is made and kept in the spool folder. Put a proxy with TLS in front and
+name it with --trusted-proxy; examples/ has an nginx site and a systemd unit.
 
 Examples:
   weir poll serve
-  weir poll serve --listen 127.0.0.1:8080 --trusted-proxy 127.0.0.1 --embed-origin https://news.example"
-)]
+  weir poll serve --listen 127.0.0.1:8080 --trusted-proxy 127.0.0.1 --embed-origin https://news.example")]
 pub struct Args {
     /// Where to listen; port 0 takes a free one [env: WEIR_LISTEN] [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDRESS")]

@@ -26,10 +26,13 @@ With --check it prints one line a problem on standard output and exits 1, or one
 begins with \"ok\" and exits 0. So a Nagios-like monitor shows a WARNING with the worst
 problem in its first line, and cron, where --quiet leaves out the \"ok\", mails only when
 there is a problem. A problem is: a server, the database or the spool that cannot be asked,
-two addresses of one server, several servers at one address, votes left in the queue of a
-server or prefix that is no longer configured, a server without memory for a vote (found by
-storing items that expire after 1 s), evictions, dead letters, and anything beyond the limits
-below. Silence is a problem only while something waits or a poll is open.
+wrong settings (another voter secret, a queue of another database, a database that may lose
+commits), entries that are missing because the database went back to an earlier state, two
+addresses of one server, several servers at one address, votes left in the queue of a server
+or prefix that is no longer configured, a server without memory for a vote (found by storing
+items that expire after 1 s), evictions, dead letters, and anything beyond the limits above.
+Silence is a problem only while something waits or a poll is open. Missing entries are
+reported until \"weir poll status --clear-missing\".
 
 Examples:
   weir poll status
