@@ -11,7 +11,7 @@
 #   DATABASE        the database, which is also the user's name      (weir)
 #   DATABASE_HOST   where weir reaches the server                    (127.0.0.1:3306)
 #   DATABASE_FROM   from where the user may come                     (127.0.0.1)
-#   MEMCACHED       the servers, host:port, separated by commas      (127.0.0.1:11211)
+#   MEMCACHED       the servers, host:port or unix:/path, separated by commas (127.0.0.1:11211)
 #   MEMCACHED_CONF  this host's memcached configuration              (/etc/memcached.conf)
 #   MEMCACHED_MIB   how much memory it gets, in MiB                  (256)
 #   RESTART         how it is restarted                              (systemctl restart memcached)
@@ -30,7 +30,8 @@ fail() { printf 'setup: %s\n' "$*" >&2; exit 1; }
 secret() { od -An -N24 -tx1 /dev/urandom | tr -d ' \n'; }
 
 # These go into SQL and TOML between quotes.
-for value in "$DATABASE" "$DATABASE_FROM" "$DATABASE_HOST" "$MEMCACHED"; do
+case $MEMCACHED in *[!A-Za-z0-9._:,%/-]*|'') fail "MEMCACHED=$MEMCACHED: only letters, digits and . _ : , % / - are taken here" ;; esac
+for value in "$DATABASE" "$DATABASE_FROM" "$DATABASE_HOST"; do
     case $value in *[!A-Za-z0-9._:,%-]*|'') fail "$value: only letters, digits and . _ : , % - are taken here" ;; esac
 done
 

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use crate::config::ConfigError;
 use crate::poll::ballot::{BatchIdError, PollError, Refusal, VoterError};
 use crate::poll::owner::OwnerError;
-use crate::poll::secret::CheckError;
+use crate::poll::secret::{CheckError, is_wrong_setting};
 use crate::queue;
 use crate::slug::SlugError;
 use crate::store;
@@ -87,9 +87,9 @@ pub fn code_of(error: &anyhow::Error) -> u8 {
     }
 }
 
-/// Whether a setting, the voter secret, is not the one of the polls.
+/// Whether a setting, the voter secret or the database, is not the one of the polls.
 fn is_other_secret(error: &anyhow::Error) -> bool {
-    matches!(error.downcast_ref(), Some(Refusal::OtherSecret { .. }))
+    error.downcast_ref().is_some_and(is_wrong_setting)
         || matches!(error.downcast_ref(), Some(CheckError::Refused(_)))
         || matches!(error.downcast_ref(), Some(web::Error::OtherSecret(_)))
 }

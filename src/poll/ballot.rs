@@ -70,6 +70,8 @@ pub enum Refusal {
         if *missing { "this process has none. Set" } else { "correct" }
     )]
     OtherSecret { of: String, missing: bool },
+    #[error("{0}; no vote was cast. Set WEIR_DATABASE (database in the configuration file) to that database")]
+    OtherDatabase(String),
 }
 
 /// A ballot on its way.

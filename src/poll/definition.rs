@@ -67,12 +67,14 @@ pub struct Definition {
     pub database: Option<u64>,
     /// The fingerprint of the voter secret that its votes are made with.
     pub secret: Option<u64>,
+    /// Why it cannot be believed: the queue belongs to a database that this process does not use.
+    pub foreign: Option<String>,
 }
 
 impl Definition {
     /// One that nothing more is known of.
     const fn only(known: Known) -> Definition {
-        Definition { known, database: None, secret: None }
+        Definition { known, database: None, secret: None, foreign: None }
     }
 }
 
@@ -181,10 +183,10 @@ fn look_up(
             // A definition that cannot be read is as good as missing: the database has the right one.
             Ok(Leased::Value(bytes, cas)) => match decode(&bytes) {
                 Ok(found) => return found,
-                Err(_) => return refill(slug, Some((*index, cas)), servers, database, failures),
+                Err(_) => return refill(slug, Some((*index, Some(cas))), servers, database, failures),
             },
-            Ok(Leased::Fill(cas)) => return refill(slug, Some((*index, cas)), servers, database, failures),
-            Ok(Leased::Wait) => return refill(slug, None, servers, database, failures),
+            Ok(Leased::Fill(cas)) => return refill(slug, Some((*index, Some(cas))), servers, database, failures),
+            Ok(Leased::Wait) => return refill(slug, Some((*index, None)), servers, database, failures),
             Err(error) => note(failures, &error),
         }
     }
@@ -193,13 +195,13 @@ fn look_up(
 
 fn refill(
     slug: &Slug,
-    fill: Option<(usize, String)>,
+    server: Option<(usize, Option<String>)>,
     servers: &mut Servers,
     database: &mut Database,
     failures: &mut Vec<String>,
 ) -> Definition {
     tracing::debug!("poll {slug}: no definition in memcached, asking the database");
-    if fill.is_some() {
+    if server.as_ref().is_some_and(|(_, fill)| fill.is_some()) {
         failpoint::pass(Step::DefinitionLeased);
     }
     let read = database.with(|store| {
@@ -213,33 +215,36 @@ fn refill(
             return Definition::only(Known::CannotTell);
         }
     };
-    if let Some((index, cas)) = fill {
-        failpoint::pass(Step::DefinitionRead);
+    if let Some((index, fill)) = server {
+        if fill.is_some() {
+            failpoint::pass(Step::DefinitionRead);
+        }
         let filled = servers.attempt(index, |connection, keys| {
             // A database that is not the queue's must not tell others which polls there are, nor may this process believe it.
             if let Some(owner) = queue::owner(connection, keys)?.filter(|owner| owner.id != properties.database_id) {
                 return Ok(Some(owner));
             }
+            let Some(cas) = &fill else { return Ok(None) };
             let key = keys.poll(slug);
             // Whoever created, opened or closed the poll since it was read here knows better.
             match poll.as_ref().and_then(|poll| encode(poll, &properties)) {
-                Some(bytes) => connection.compare_and_set(&key, &bytes, &cas, Lifetime::Forever)?,
-                None => connection.compare_and_set(&key, UNKNOWN, &cas, Lifetime::Seconds(UNKNOWN_SECONDS))?,
+                Some(bytes) => connection.compare_and_set(&key, &bytes, cas, Lifetime::Forever)?,
+                None => connection.compare_and_set(&key, UNKNOWN, cas, Lifetime::Seconds(UNKNOWN_SECONDS))?,
             };
             Ok(None)
         });
         match filled {
             Ok(None) => {}
             Ok(Some(owner)) => {
-                note(failures, &format!("the queue belongs to database {owner}, which this process does not use"));
-                return Definition::only(Known::CannotTell);
+                let foreign = format!("the queue belongs to database {owner}, which this process does not use");
+                return Definition { foreign: Some(foreign), ..Definition::only(Known::CannotTell) };
             }
             // Only the next voter's speed depends on it.
             Err(error) => note(failures, &error),
         }
     }
     let known = poll.map_or(Known::Unknown, |poll| Known::Poll(Box::new(poll)));
-    Definition { known, database: Some(properties.database_id), secret: properties.secret_fingerprint }
+    Definition { known, database: Some(properties.database_id), secret: properties.secret_fingerprint, foreign: None }
 }
 
 /// Puts definitions on every server; what failed is returned, one message a server. The queues must be known to belong
@@ -272,7 +277,7 @@ fn decode(bytes: &[u8]) -> Result<Definition, serde_json::Error> {
     };
     // A text that is not a fingerprint must not pass for a missing one.
     let secret = published.secret.map(|text| u64::from_str_radix(&text, 16).unwrap_or_default());
-    Ok(Definition { known: Known::Poll(Box::new(published.poll)), database: published.database, secret })
+    Ok(Definition { known: Known::Poll(Box::new(published.poll)), database: published.database, secret, foreign: None })
 }
 
 #[cfg(test)]

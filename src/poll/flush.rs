@@ -59,7 +59,10 @@ impl Report {
     /// Notes what servers failed with. That one rests has been told when it failed.
     fn fail(&mut self, errors: Vec<queue::Error>) {
         let fresh = errors.into_iter().filter(|error| !matches!(error, queue::Error::Resting { .. }));
-        self.failures.extend(fresh.map(|error| error.to_string()));
+        let (full, failed): (Vec<_>, Vec<_>) = fresh.partition(queue::Error::is_out_of_memory);
+        self.failures.extend(failed.iter().map(ToString::to_string));
+        // Its queue was drained all the same; readers get what is not there from the database.
+        self.warnings.extend(full.iter().map(|error| format!("{error}; results are not up to date on this server")));
     }
 }
 

@@ -54,11 +54,6 @@ impl KnownQueue {
                 None => self.address.as_ref() == Some(address),
             }
     }
-
-    /// Whether it has these keys and was last reached at this address.
-    pub fn is_at(&self, keys: &Keys, address: &Address) -> bool {
-        self.prefix == *keys.prefix() && self.address.as_ref() == Some(address)
-    }
 }
 
 /// A queue in which something waits and that no flush of this configuration reads.

@@ -85,6 +85,11 @@ pub fn compare(ours: Option<u64>, theirs: Option<u64>, of: impl FnOnce() -> Stri
     }
 }
 
+/// Whether a vote is refused for a setting of the process, and every further one would be.
+pub fn is_wrong_setting(refusal: &Refusal) -> bool {
+    matches!(refusal, Refusal::OtherSecret { .. } | Refusal::OtherDatabase(_))
+}
+
 /// Why a database's secret could not be checked, or was found to be another one.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckError {

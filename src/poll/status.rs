@@ -25,10 +25,6 @@ use super::waiting::Waiting;
 const SAME_SERVER_LOOKS: usize = 3;
 const OTHER_SERVER_LOOKS: usize = 16;
 
-/// By how much a server must have been up before the last flush of another at its address, in milliseconds, to be no
-/// successor of that one: clocks differ, and memcached's uptime is a few seconds too long.
-const UPTIME_MARGIN_MS: i64 = 60_000;
-
 /// For how long a lock that is held is watched: longer than anybody who follows the notes waits for it.
 const LOCK_WATCH: Duration = Duration::from_millis(1100);
 
@@ -178,6 +174,7 @@ pub fn status(site: &Site, store: Result<Box<dyn Store>, store::Error>) -> Statu
 
 fn look_at_store(store: &mut dyn Store, key: &IdentityKey) -> Result<Stored, store::Error> {
     let (this, mut wrong_settings) = (owner::of(store)?, store.unsafe_settings()?);
+    wrong_settings.extend(store.check_writable().err().map(|error| format!("{error}; flush cannot count any vote")));
     match secret::check(store, key) {
         Ok(()) => {}
         Err(CheckError::Refused(refusal)) => wrong_settings.push(refusal.to_string()),
@@ -218,7 +215,6 @@ struct Seen {
 }
 
 fn look(address: &Address, keys: &Keys, timeout: Duration, known: &[KnownQueue]) -> ServerStatus {
-    let here: Vec<_> = known.iter().filter(|queue| queue.is_at(keys, address)).collect();
     let seen = see(address, keys, timeout, known).map_err(|error| error.or_unsupported(timeout));
     let error = seen.as_ref().err().map(ToString::to_string);
     let seen = seen.ok();
@@ -230,12 +226,15 @@ fn look(address: &Address, keys: &Keys, timeout: Duration, known: &[KnownQueue])
     let flushed_at_ms = [row.map(|row| row.flushed_at_ms), drained].into_iter().flatten().max();
     let further = id.map(|id| further_ids(address, keys, timeout, id)).unwrap_or_default();
     let uptime = of_health(|health| health.uptime_seconds);
-    let flushed_beside = here.iter().filter(|queue| queue.server_id != id && flushed_while_up(queue, uptime));
-    let further = further.into_iter().chain(flushed_beside.filter_map(|queue| queue.server_id));
     ServerStatus {
         server: address.to_string(),
         server_id: id.map(|id| id.to_string()),
-        further_ids: further.map(|id| id.to_string()).collect::<std::collections::BTreeSet<_>>().into_iter().collect(),
+        further_ids: further
+            .iter()
+            .map(ToString::to_string)
+            .collect::<std::collections::BTreeSet<_>>()
+            .into_iter()
+            .collect(),
         error,
         depth: queue.map(|queue| queue.depth),
         oldest_ms: queue.and_then(|queue| queue.oldest_ms),
@@ -267,12 +266,6 @@ fn see(address: &Address, keys: &Keys, timeout: Duration, known: &[KnownQueue]) 
     // Last, for a refusal ends the connection.
     let takes_votes = takes_votes(&mut connection, keys, queue.entry_bytes)?;
     Ok(Seen { health, id, queue, takes_votes })
-}
-
-/// Whether a queue was flushed while this server was up already, so that it is not this server's former life.
-fn flushed_while_up(queue: &KnownQueue, uptime_seconds: Option<u64>) -> bool {
-    let up_ms = uptime_seconds.map(|seconds| i64::try_from(seconds.saturating_mul(1000)).unwrap_or(i64::MAX));
-    up_ms.is_some_and(|up_ms| up_ms > (super::now_ms() - queue.flushed_at_ms).saturating_add(UPTIME_MARGIN_MS))
 }
 
 /// Ids of other servers that new connections to the address lead to. A server that is restarted meanwhile has another id

@@ -171,8 +171,8 @@ impl Booth {
             };
             match self.check(vote, index, identity, &mut moment, &mut deposit.failures) {
                 Ok(one) => pending.push(one),
-                // The secret is the whole process's: with another one, no vote may be cast.
-                Err(refusal @ Refusal::OtherSecret { .. }) => {
+                // Secret and database are the whole process's: with another one, no vote may be cast.
+                Err(refusal) if secret::is_wrong_setting(&refusal) => {
                     note(&mut deposit.failures, &refusal);
                     deposit.outcomes = vec![Outcome::Refused(Box::new(refusal)); outcomes.len()];
                     return deposit;
@@ -213,6 +213,9 @@ impl Booth {
             let Booth { servers, database, definitions, .. } = self;
             let found = definitions.get(&ballot.poll, moment.now, identity, servers, database, failures);
             secret::compare(self.fingerprint, found.secret, || format!("poll {}", ballot.poll))?;
+            if let Some(foreign) = &found.foreign {
+                return Err(Refusal::OtherDatabase(foreign.clone()));
+            }
             match &found.known {
                 Known::Poll(poll) => row_of(poll, &ballot).map(|_| ())?,
                 Known::Unknown => return Err(Refusal::UnknownPoll(ballot.poll)),

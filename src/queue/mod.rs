@@ -12,7 +12,7 @@
 //! | `P-lock` | the lock of the notes: `incr` to 1 takes it, `set 0` frees it | never |
 //! | `P-server` | the server's id, a decimal number | never |
 //! | `P-epoch-N` | ticket 0 of the `N`th epoch begun since the server started | never |
-//! | `P-head` | how many entries have been deleted after their commit, and the server's id | never |
+//! | `P-head-ID` | 10^18 and how many entries of the server with this id have been deleted after their commit | never |
 //! | `P-flushed` | when the queue was last drained to its end: for people and monitors | never |
 //! | `P-database` | the id of the database that the queue belongs to | never |
 //! | `P-database-name` | its URL without the password: for messages | never |

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use crate::slug::{Slug, shown};
 
+use super::server_id::ServerId;
 use super::ticket::Ticket;
 
 /// memcached's own port, used when an address names none.
@@ -153,9 +154,9 @@ impl Keys {
         self.under(format_args!("curr"))
     }
 
-    /// How many entries have been deleted after they had been committed.
-    pub fn head(&self) -> String {
-        self.under(format_args!("head"))
+    /// How many entries of a server have been deleted after they had been committed.
+    pub fn head(&self, server: ServerId) -> String {
+        self.under(format_args!("head-{server}"))
     }
 
     /// The epoch under which tickets of epoch 0 are drained.

@@ -7,10 +7,13 @@
 
 use std::fmt;
 
+use memcache::exp::{MetaCommand, MetaOp};
+
 use super::connection::{Connection, Lifetime};
 use super::error::Error;
 use super::names::Keys;
 use super::number::number_or;
+use super::server_id::known_server_id;
 use super::ticket::Ticket;
 
 /// A database, as a queue's owner.
@@ -66,6 +69,11 @@ pub fn claim(connection: &mut Connection, keys: &Keys, database: &Owner) -> Resu
 /// [`Error`]; the queue may then belong to no database.
 pub fn adopt(connection: &mut Connection, keys: &Keys, database: &Owner) -> Result<(), Error> {
     connection.set(&keys.database(), database.id.to_string().as_bytes(), Lifetime::Forever)?;
+    // What was deleted for another database is not missing from this one.
+    if let Some(server) = known_server_id(connection, keys)? {
+        let key = keys.head(server);
+        connection.exchange(&[MetaCommand::new(MetaOp::Delete, key.as_str())], &key)?;
+    }
     set_name(connection, keys, database)
 }
 

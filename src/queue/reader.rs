@@ -4,11 +4,13 @@
 //! [`delete`], and that commit is what makes an entry count once. None of them writes into a slot, so a full server
 //! can be read and emptied, and an entry that is stored while its slot is read is found by a later look.
 
+use std::time::Duration;
+
 use memcache::exp::{MetaCommand, MetaOp, ReturnCode};
 
 use crate::failpoint::{self, Step};
 
-use super::connection::{Connection, Lifetime, get};
+use super::connection::{Connection, get};
 use super::error::Error;
 use super::names::Keys;
 use super::number::number_or;
@@ -16,6 +18,13 @@ use super::server_id::ServerId;
 use super::slots::Slot;
 use super::start::recorded_epochs;
 use super::ticket::{SEQUENCE_BITS, Ticket};
+
+/// What the record of deleted entries begins with: a number that keeps its length needs no new memory.
+const RECORD_BASE: u64 = 1_000_000_000_000_000_000;
+
+/// How often, and after which pauses, a record is tried that a full server refuses.
+const RECORD_ATTEMPTS: u32 = 20;
+const RECORD_PAUSE: Duration = Duration::from_millis(5);
 
 /// What a reader knows of a queue before it reads slots.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,7 +80,10 @@ pub fn position(
         Some(value) => Some(connection.ticket(&keys.curr(), &value)?),
         None => None,
     };
-    let deleted = connection.get(&keys.head())?.and_then(|value| read_deleted(&value, server?));
+    let deleted = match server {
+        Some(server) => connection.counter(&keys.head(server))?.map(|(number, _)| number.saturating_sub(RECORD_BASE)),
+        None => None,
+    };
     let goes_on = last.zip(head).is_some_and(|(last, head)| last.continues(head));
     let shadow = match last {
         // A shadow is good for one stay in epoch 0: the next begins its numbers anew.
@@ -180,8 +192,8 @@ pub fn delete(connection: &mut Connection, keys: &Keys, slots: &[Slot]) -> Resul
     connection.exchange(&commands, &keys.slot(first.number)).map(|_| ())
 }
 
-/// Records on the server how many entries will have been deleted, before they are, so that a database that has gone back to
-/// before they were committed is noticed. A full server does without.
+/// Records on the server that `count` entries will have been deleted, before they are, so that a database that has gone back
+/// to before they were committed is noticed. A server that is full and has no record yet does without.
 ///
 /// # Errors
 /// [`Error`], naming the key.
@@ -191,14 +203,33 @@ pub fn record_deleted(
     server: Option<ServerId>,
     count: u64,
 ) -> Result<(), Error> {
-    let Some(server) = server else { return Ok(()) };
-    match connection.set(&keys.head(), format!("{count} {server}").as_bytes(), Lifetime::Forever) {
-        Err(error) if error.is_out_of_memory() => connection.reopen(),
-        recorded => recorded,
+    let Some(key) = server.map(|server| keys.head(server)) else { return Ok(()) };
+    for _ in 0..RECORD_ATTEMPTS {
+        match raise_record(connection, &key, RECORD_BASE + count) {
+            // Also of a record that is there: while memcached moves an item about, an addition needs a new one.
+            Err(error) if error.is_out_of_memory() => connection.reopen()?,
+            recorded => return recorded,
+        }
+        std::thread::sleep(RECORD_PAUSE);
     }
+    Ok(())
 }
 
-fn read_deleted(value: &[u8], server: ServerId) -> Option<u64> {
-    let (count, of) = std::str::from_utf8(value).ok()?.split_once(' ')?;
-    if of == server.to_string() { count.parse().ok() } else { None }
+fn raise_record(connection: &mut Connection, key: &str, wanted: u64) -> Result<(), Error> {
+    number_or(connection, key, wanted)?;
+    // By an addition, which a full server takes; with a compare-and-swap, for two flushes may record at the same time.
+    while let Some((before, cas)) = connection.counter(key)?.filter(|(before, _)| *before < wanted) {
+        let command = MetaCommand::new(MetaOp::Arithmetic, key);
+        let command = command.flag(format!("D{}", wanted - before)).flag(format!("C{cas}"));
+        connection.exchange(&[command], key)?;
+    }
+    Ok(())
+}
+
+/// Creates the record of deleted entries, while there is memory for it.
+///
+/// # Errors
+/// [`Error`], naming the key.
+pub(super) fn create_record(connection: &mut Connection, keys: &Keys, server: ServerId) -> Result<(), Error> {
+    number_or(connection, &keys.head(server), RECORD_BASE).map(|_| ())
 }

@@ -19,6 +19,7 @@ use super::connection::{Connection, get};
 use super::error::Error;
 use super::names::Keys;
 use super::number::{create_number, number_or};
+use super::reader::create_record;
 use super::server_id::server_id;
 use super::ticket::Ticket;
 
@@ -59,8 +60,9 @@ pub(super) fn start_queue(connection: &mut Connection, keys: &Keys) -> Result<()
             return Err(connection.unexpected(key, answer));
         }
     }
-    // While there is memory: a flush must find the id on a server that has been filled since.
-    server_id(connection, keys)?;
+    // While there is memory: a flush must find these on a server that has been filled since.
+    let server = server_id(connection, keys)?;
+    create_record(connection, keys, server)?;
     failpoint::pass(Step::QueueBegun);
     Ok(())
 }

@@ -26,6 +26,7 @@ mod properties;
 mod record;
 mod sqlite;
 mod sqlite_batch;
+mod sqlite_open;
 mod sqlite_properties;
 mod sqlite_tally;
 mod url;
@@ -98,7 +99,7 @@ pub enum Error {
 impl Error {
     fn new(url: &impl fmt::Display, doing: &'static str, source: impl Into<Cause>) -> Error {
         let source = source.into();
-        let unavailable = source.downcast_ref().is_some_and(sqlite::is_busy);
+        let unavailable = source.downcast_ref().is_some_and(sqlite_open::is_busy);
         Error::Failure(Failure { url: url.to_string(), doing, source, unavailable })
     }
 

@@ -4,9 +4,8 @@
 //! commit survive a power cut, which a vote that was acknowledged as stored deserves.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, OptionalExtension, Params, Row as SqlRow, TransactionBehavior, params};
 
@@ -18,22 +17,16 @@ use super::record::{
     Advance, Batch, Choice, DeadLetter, Folded, Identity, Poll, QueueRow, Row, Settled, Tally, Verdict,
 };
 use super::sqlite_batch::insert;
-use super::{Cause, Error, Once, OnceError, Properties, Store, WRITE_NOTHING, sqlite_properties, sqlite_tally};
-
-mod migrations {
-    refinery::embed_migrations!("src/store/migrations/sqlite");
-}
-
-/// How long a writer waits for another one.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// How long to sleep between two tries where SQLite does not wait by itself.
-const BUSY_PAUSE: Duration = Duration::from_millis(10);
+use super::sqlite_open::{file_at, prepare};
+use super::{Error, Once, OnceError, Properties, Store, WRITE_NOTHING, sqlite_properties, sqlite_tally};
 
 /// A SQLite file of polls.
 pub(super) struct SqliteStore {
     name: String,
+    path: PathBuf,
     connection: Connection,
+    /// Which file is open: somebody may put another one in its place, such as a restored backup.
+    file: Option<(u64, u64)>,
 }
 
 impl SqliteStore {
@@ -43,8 +36,25 @@ impl SqliteStore {
             std::fs::create_dir_all(folder).map_err(|error| Error::new(&name, "making its folder", error))?;
         }
         let mut connection = Connection::open(path).map_err(|error| Error::new(&name, "opening it", error))?;
+        // After the opening: if the file was replaced in between, the next call opens it again.
+        let file = file_at(path);
         prepare(&mut connection).map_err(|error| Error::new(&name, "bringing its tables up to date", error))?;
-        Ok(SqliteStore { name, connection })
+        Ok(SqliteStore { name, path: path.to_path_buf(), connection, file })
+    }
+
+    /// Opens the file again if it has been replaced since it was opened: what is written to the old one is lost.
+    fn reopen_if_replaced(&mut self) -> Result<(), Error> {
+        let found = file_at(&self.path);
+        if found.is_some() && found == self.file {
+            return Ok(());
+        }
+        if found.is_none() {
+            let gone = "the file is gone; nothing was read or written. Restore it, or restart this process";
+            return Err(Error::new(&self.name, "looking for it", gone));
+        }
+        tracing::warn!("database {}: the file was replaced; opening it again", self.name);
+        *self = SqliteStore::open(&self.path)?;
+        Ok(())
     }
 
     fn run<T>(
@@ -52,40 +62,9 @@ impl SqliteStore {
         doing: &'static str,
         work: impl FnOnce(&mut Connection) -> rusqlite::Result<T>,
     ) -> Result<T, Error> {
+        self.reopen_if_replaced()?;
         work(&mut self.connection).map_err(|error| Error::new(&self.name, doing, error))
     }
-}
-
-fn prepare(connection: &mut Connection) -> Result<(), Cause> {
-    connection.busy_timeout(BUSY_TIMEOUT)?;
-    write_ahead(connection)?;
-    connection.pragma_update(None, "synchronous", "FULL")?;
-    let newest = migrations::migrations::runner().get_migrations().iter().map(|one| one.version()).max();
-    let applied: Option<i64> = connection
-        .query_row("SELECT MAX(version) FROM refinery_schema_history", [], |row| row.get(0))
-        .unwrap_or_default();
-    if applied < newest.map(i64::from) {
-        // One process migrates; another that came at the same moment waits here and finds it done.
-        connection.execute_batch("BEGIN IMMEDIATE; COMMIT")?;
-        super::migrate(|| migrations::migrations::runner().run(connection))?;
-    }
-    Ok(())
-}
-
-/// Switches a new file to WAL. SQLite does not wait for other connections here, it fails at once while one is at work:
-/// several processes that meet a new file at one moment take turns by trying again.
-fn write_ahead(connection: &Connection) -> rusqlite::Result<()> {
-    let deadline = Instant::now() + BUSY_TIMEOUT;
-    loop {
-        match connection.pragma_update(None, "journal_mode", "WAL") {
-            Err(error) if is_busy(&error) && Instant::now() < deadline => std::thread::sleep(BUSY_PAUSE),
-            other => return other,
-        }
-    }
-}
-
-pub(super) fn is_busy(error: &rusqlite::Error) -> bool {
-    error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy)
 }
 
 impl Store for SqliteStore {
@@ -94,11 +73,13 @@ impl Store for SqliteStore {
     }
 
     fn properties(&mut self) -> Result<Properties, Error> {
+        self.reopen_if_replaced()?;
         let read = sqlite_properties::read(&self.connection);
         read.map_err(|error| Error::new(&self.name, "reading its properties", error))
     }
 
     fn keep_secret_fingerprint(&mut self, fingerprint: u64) -> Result<u64, Error> {
+        self.reopen_if_replaced()?;
         let kept = sqlite_properties::keep_fingerprint(&self.connection, fingerprint);
         kept.map_err(|error| Error::new(&self.name, "storing the fingerprint of the voter secret", error))
     }

@@ -45,7 +45,7 @@ impl Reason {
             Refusal::Closed { .. } => Reason::Closed,
             Refusal::AlreadyVoted(_) => Reason::AlreadyVoted,
             Refusal::UnderWay(_) => Reason::UnderWay,
-            Refusal::OtherSecret { .. } => Reason::NotTaken,
+            Refusal::OtherSecret { .. } | Refusal::OtherDatabase(_) => Reason::NotTaken,
             Refusal::UnknownChoice { .. }
             | Refusal::TooManyPicks { .. }
             | Refusal::NoPick(_)

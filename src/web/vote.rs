@@ -111,7 +111,7 @@ async fn cast_in(
     let verdict = match receiver.await {
         Ok(Outcome::Taken(place, identity)) => Verdict::Taken(place, identity),
         // No voter can do anything about the service's secret.
-        Ok(Outcome::Refused(refusal)) if matches!(*refusal, Refusal::OtherSecret { .. }) => Verdict::NotTaken,
+        Ok(Outcome::Refused(refusal)) if crate::poll::secret::is_wrong_setting(&refusal) => Verdict::NotTaken,
         Ok(Outcome::Refused(refusal)) => Verdict::Refused(*refusal),
         Ok(Outcome::NotTaken) => Verdict::NotTaken,
         Err(_) => Verdict::Unknown,

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt, SeedableRng};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 use weir::poll::batcher::{Batcher, Limits};
 use weir::poll::drain::Holes;
@@ -15,7 +16,7 @@ use weir::poll::site::Site as Backend;
 use weir::poll::vote::{Outcome, Place};
 
 use crate::batcher::vote;
-use crate::support::{Memcached, Site, backend, stderr, stdout};
+use crate::support::{Memcached, Site, backend, stderr, stdout, wait_until};
 
 /// Puts the site's database back to the state that `saved` has.
 fn restore(site: &Site, saved: &Path) {
@@ -152,4 +153,45 @@ fn flush_and_status_say_how_much_is_missing_until_it_is_cleared() {
     assert!(stdout(&check).contains("5 entries"), "{}", stdout(&check));
     site.ok(&["poll", "status", "--clear-missing"]);
     site.ok(&["poll", "status", "--check"]);
+}
+
+#[test]
+fn what_is_missing_is_reported_although_the_server_was_full_when_it_was_deleted() {
+    let memcached = Memcached::start_with_memory(4);
+    let site = Site::new(&[&memcached]);
+    site.create_now();
+    site.ok(&["poll", "vote", "now", "yes"]);
+    site.ok(&["poll", "flush"]);
+    let saved = save(&site, "saved.sqlite");
+    (0..5).for_each(|_| assert!(site.ok(&["poll", "vote", "now", "no"]).starts_with("queued ")));
+    memcached.fill_up(0);
+    // A full server keeps nothing.
+    assert!(stdout(&site.run(&["poll", "flush"])).contains("5 counted"));
+    restore(&site, &saved);
+    let flush = site.run(&["poll", "flush"]);
+    assert_eq!(flush.status.code(), Some(4), "{}", stderr(&flush));
+    assert!(stderr(&flush).contains("5 entries"), "{}", stderr(&flush));
+}
+
+#[test]
+fn a_database_file_that_is_replaced_under_a_flush_service_is_opened_again() {
+    let memcached = Memcached::start();
+    let site = Site::new(&[&memcached]);
+    site.create_now();
+    let mut service = site.start(&["--quiet", "poll", "flush", "--every", "50ms"]);
+    let vote_until_counted = |total: usize| {
+        (0..5).for_each(|_| assert!(site.ok(&["poll", "vote", "now", "yes"]).starts_with("queued ")));
+        wait_until("the votes are counted", || site.counted("now").len() == total);
+    };
+    vote_until_counted(5);
+    let saved = save(&site, "saved.sqlite");
+    vote_until_counted(10);
+    for ending in ["-wal", "-shm"] {
+        // SQLite may have removed them already.
+        let _ = std::fs::remove_file(format!("{}{ending}", site.path("polls.sqlite").display()));
+    }
+    std::fs::rename(saved, site.path("polls.sqlite")).unwrap();
+    vote_until_counted(15);
+    kill_process(Pid::from_child(&service), Signal::TERM).unwrap();
+    assert!(service.wait().unwrap().success());
 }

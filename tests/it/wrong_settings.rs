@@ -395,3 +395,28 @@ fn processes_that_meet_a_new_database_at_once_give_it_one_id_and_one_secret() {
         assert_eq!(output.status.code(), Some(want), "{losers}: {}", stderr(output));
     }
 }
+
+#[test]
+fn a_vote_for_a_poll_of_another_database_is_refused_and_not_put_into_the_queue_of_this_one() {
+    let memcached = Memcached::start();
+    let (owner, other) = (Site::new(&[&memcached]), Site::new(&[]));
+    other.ok(&[
+        "poll",
+        "create",
+        "other",
+        "--question",
+        "?",
+        "--choice",
+        "a=A",
+        "--choice",
+        "b=B",
+        "--memcached",
+        "127.0.0.1:1",
+    ]);
+    owner.create_now();
+    for _ in 0..3 {
+        let message = other.fails(2, &["poll", "vote", "other", "a", "--memcached", &memcached.address()]);
+        assert!(message.contains("belongs to database") && message.contains("no vote was cast"), "{message}");
+    }
+    assert_eq!(owner.json(&["poll", "flush"])["ballots"], json!(0));
+}

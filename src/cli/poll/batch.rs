@@ -19,6 +19,7 @@ use crate::cli::exit::{Interrupted, Partly};
 use crate::cli::output::Output;
 use crate::cli::signals::end_at_second_signal;
 use crate::poll::ballot::{BatchId, IdentityKey, Refusal};
+use crate::poll::secret::is_wrong_setting;
 use crate::poll::vote::{Booth, Deposit, Outcome, Place, Vote};
 use crate::queue::CLAIM_SECONDS;
 
@@ -237,7 +238,7 @@ impl Batch<'_> {
         let named: Vec<_> = if wait { votes.iter().map(named).collect() } else { Vec::new() };
         let deposit = self.caster.cast(&lines, votes);
         if let Some(Outcome::Refused(refusal)) = deposit.outcomes.first()
-            && matches!(**refusal, Refusal::OtherSecret { .. })
+            && is_wrong_setting(refusal)
         {
             // It is every vote's, and every further one's.
             let refusal = (**refusal).clone();

@@ -115,3 +115,20 @@ fn slots_of_epoch_0_are_not_kept_and_forgotten_when_their_numbers_begin_anew() {
     map.forget_legacy_holes_except(other);
     assert_eq!((map.keeps_legacy(), map.all_holes()), (false, vec![range(0, 1)]));
 }
+
+#[test]
+fn hosts_whose_clocks_differ_do_not_use_up_the_looks_at_a_hole_between_them() {
+    let mut map = SlotMap::default();
+    map.committed(range(1, 9), &[], 0, KEEP);
+    let mut looks = 0;
+    // Both read every second; the clock of one is two hours ahead.
+    for second in 0..3000 {
+        for now_ms in [second * 1000, (second + 7200) * 1000] {
+            if !map.due_holes(now_ms).is_empty() {
+                map.looked(now_ms, now_ms);
+                looks += 1;
+            }
+        }
+    }
+    assert!(looks < LOOKS && !map.all_holes().is_empty(), "{looks}");
+}
