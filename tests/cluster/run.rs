@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use mysql::prelude::Queryable;
 use rustix::process::Signal;
-use weir::store::DatabaseUrl;
 
 use crate::galera::{Cluster, NODES};
 use crate::host::{Host, Problems, Service};
@@ -19,9 +18,6 @@ use crate::voters::Hall;
 
 /// The fewest votes that a schedule must have acknowledged.
 const ACKNOWLEDGED_MIN: u64 = 300;
-
-/// The fewest of its faults that must have come about.
-const FAULTS_MIN: usize = 3;
 
 /// How often what happened.
 pub(crate) type Counts = BTreeMap<&'static str, u64>;
@@ -58,13 +54,10 @@ pub(crate) struct Manner<'a> {
     pub(crate) flushers: &'a [(&'a str, &'a str)],
     /// How long the count may take to come right after everything is healed.
     pub(crate) patience: Duration,
-    /// Whether so many faults must have come about.
-    pub(crate) faults_min: usize,
 }
 
 impl Manner<'_> {
-    pub(crate) const NORMAL: Manner<'static> =
-        Manner { flushers: &[], patience: Duration::from_secs(20), faults_min: FAULTS_MIN };
+    pub(crate) const NORMAL: Manner<'static> = Manner { flushers: &[], patience: Duration::from_secs(20) };
 }
 
 struct Stage<'a> {
@@ -170,9 +163,7 @@ pub(crate) fn last(text: &str) -> String {
 /// The hosts of a schedule, one a node.
 fn hosts(cluster: &Cluster, memcached: &Memcached, database: &str, knows_all: &[bool; NODES]) -> Vec<Host> {
     let url = |node: usize| {
-        let all = cluster.url_of_all(node, database);
-        // Where a URL may name one host only, a host knows one.
-        if knows_all[node] && DatabaseUrl::new(&all).is_ok() { all } else { cluster.url(node, database) }
+        if knows_all[node] { cluster.url_of_all(node, database) } else { cluster.url(node, database) }
     };
     (0..NODES).map(|node| Host::new(memcached, &url(node))).collect()
 }
@@ -218,10 +209,6 @@ pub(crate) fn run(cluster: &mut Cluster, schedule: &Schedule, manner: &Manner<'_
             cluster.root(0).query_drop(format!("DROP DATABASE {database}")).unwrap();
         }
         Err(why) => outcome.miscount = Some(why),
-    }
-    let faults: u64 = outcome.faults.values().sum();
-    if faults < manner.faults_min as u64 {
-        problems.note(format!("only {faults} faults came about: {:?}", outcome.faults));
     }
     outcome.problems = problems.into_inner();
     outcome
