@@ -40,6 +40,7 @@ mod status_check;
 mod store_conformance;
 mod unix_sockets;
 mod vote_and_flush;
+mod voter_secrets;
 mod web;
 mod went_back;
 mod wrong_servers;
