@@ -297,12 +297,11 @@ fn processes_that_meet_a_new_database_at_once_give_it_one_id_and_one_secret() {
     };
     let created: Vec<_> = (0..6).map(create).collect();
     let ended: Vec<_> = created.into_iter().map(|child| child.wait_with_output().unwrap()).collect();
-    let codes: Vec<_> = ended.iter().map(|output| output.status.code()).collect();
     // All of one secret, and none of the other.
-    let (winners, losers) = if codes[0] == Some(0) { (0, 1) } else { (1, 0) };
+    let winners = if ended[0].status.success() { 0 } else { 1 };
     for (number, output) in ended.iter().enumerate() {
         let want = if number % 2 == winners { 0 } else { 2 };
-        assert_eq!(output.status.code(), Some(want), "{losers}: {}", stderr(output));
+        assert_eq!(output.status.code(), Some(want), "poll-{number}: {}", stderr(output));
     }
 }
 
@@ -310,22 +309,10 @@ fn processes_that_meet_a_new_database_at_once_give_it_one_id_and_one_secret() {
 fn a_vote_for_a_poll_of_another_database_is_refused_and_not_put_into_the_queue_of_this_one() {
     let memcached = Memcached::start();
     let (owner, other) = (Site::new(&[&memcached]), Site::new(&[]));
-    other.ok(&[
-        "poll",
-        "create",
-        "other",
-        "--question",
-        "?",
-        "--choice",
-        "a=A",
-        "--choice",
-        "b=B",
-        "--memcached",
-        "127.0.0.1:1",
-    ]);
+    other.ok(&[&CREATE_OTHER[..], &["--memcached", "127.0.0.1:1"]].concat());
     owner.create_now();
     for _ in 0..3 {
-        let message = other.fails(2, &["poll", "vote", "other", "a", "--memcached", &memcached.address()]);
+        let message = other.fails(2, &["poll", "vote", "other", "yes", "--memcached", &memcached.address()]);
         assert!(message.contains("belongs to database") && message.contains("no vote was cast"), "{message}");
     }
     assert_eq!(owner.json(&["poll", "flush"])["ballots"], json!(0));

@@ -53,10 +53,17 @@ pub struct Voter {
     pub broken: bool,
 }
 
+impl At {
+    /// Where a voter begins at a server.
+    fn first(config: &Config) -> At {
+        if config.one_person { At::Claim } else { At::Take }
+    }
+}
+
 impl Voter {
     pub fn new(config: &Config, number: u8) -> Voter {
         Voter {
-            at: if config.one_person { At::Claim } else { At::Take },
+            at: At::first(config),
             ballot: if config.one_person { 0 } else { number },
             first: number % config.servers,
             rank: 0,
@@ -251,8 +258,8 @@ impl Voter {
             return;
         }
         let rank = self.rank + 1;
-        let at = if config.one_person { At::Claim } else { At::Take };
-        let next = Voter {
+        *self = Voter {
+            at: At::first(config),
             rank,
             tickets: 0,
             started: 0,
@@ -262,7 +269,6 @@ impl Voter {
             broken: false,
             ..*self
         };
-        *self = Voter { at, ..next };
         if rank == config.servers || self.copies >= config.copies {
             self.at = At::Store;
             if self.copies > 0 {
